@@ -1,9 +1,22 @@
 from .activations import Activation, identity, leaky_relu, relu, sigmoid, silu, softmax, tanh
+from .costs import Cost, cross_entropy, quadratic
+from .network import Layer, Model, Params, feedforward, forward_pass, init_params, loss, predict
 
 __all__ = [
     "Activation",
+    "Cost",
+    "Layer",
+    "Model",
+    "Params",
+    "cross_entropy",
+    "feedforward",
+    "forward_pass",
     "identity",
+    "init_params",
     "leaky_relu",
+    "loss",
+    "predict",
+    "quadratic",
     "relu",
     "sigmoid",
     "silu",

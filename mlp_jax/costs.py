@@ -1,0 +1,96 @@
+"""Cost functions: how far the activations a of one example are from the wanted outputs y.
+
+Each is a pair of plain functions, so one of your own needs no registration::
+
+    absolute = Cost(lambda a, y: abs(a - y).sum(-1), lambda a, y: jnp.sign(a - y))
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import xlog1py, xlogy
+from jaxtyping import Array
+
+from mlp_jax.activations import INFINITY, Activation, gradient_through, sigmoid, softmax
+
+
+class Cost(NamedTuple):
+    """The cost of one example and its derivative, each a function of activations a and targets y, both (*batch, n).
+
+    value: C_0(a, y), (*batch,).
+    derivative: dC_0/da, (*batch, n).
+    domain: the interval that activations must lie in for the cost to have a meaning.
+    closed_forms: pairs of an output activation and the same cost written as a function of the weighted sums z:
+        `value(z, y)` and `derivative(z, y)` = dC_0/dz. They are for costs whose two steps, first a = sigma(z) and then
+        C_0(a, y), would lose what the whole keeps: the logarithm of an activation that has rounded to 0, say.
+    """
+
+    value: Callable[[Array, Array], Array]
+    derivative: Callable[[Array, Array], Array]
+    domain: tuple[float, float] = (-INFINITY, INFINITY)
+    closed_forms: "tuple[tuple[Activation, Cost], ...]" = ()
+
+    def after(self, output: Activation) -> "Cost":
+        """This cost as a function of the weighted sums z that `output` makes activations of.
+
+        The derivative of what is returned is dC_0/dz, the error delta of the last layer.
+        """
+        for activation, closed_form in self.closed_forms:
+            if activation == output:
+                return closed_form
+        return Cost(
+            value=lambda z, y: self.value(output.value(z), y),
+            derivative=lambda z, y: gradient_through(output, z, self.derivative(output.value(z), y)),
+        )
+
+
+def _quadratic(a: Array, y: Array) -> Array:
+    return jnp.sum((a - y) ** 2, axis=-1)
+
+
+def _quadratic_derivative(a: Array, y: Array) -> Array:
+    return 2 * (a - y)
+
+
+def _cross_entropy(a: Array, y: Array) -> Array:
+    return -jnp.sum(xlogy(y, a) + xlog1py(1 - y, -a), axis=-1)
+
+
+def _cross_entropy_derivative(a: Array, y: Array) -> Array:
+    return (a - y) / (a * (1 - a))
+
+
+def _sigmoid_cross_entropy(z: Array, y: Array) -> Array:
+    return -jnp.sum(y * jax.nn.log_sigmoid(z) + (1 - y) * jax.nn.log_sigmoid(-z), axis=-1)
+
+
+def _sigmoid_cross_entropy_derivative(z: Array, y: Array) -> Array:
+    return jax.nn.sigmoid(z) - y  # sigma'(z) = a (1 - a) cancels the denominator
+
+
+def _softmax_cross_entropy(z: Array, y: Array) -> Array:
+    return -jnp.sum(y * jax.nn.log_softmax(z), axis=-1)
+
+
+def _softmax_cross_entropy_derivative(z: Array, y: Array) -> Array:
+    return jax.nn.softmax(z) * jnp.sum(y, axis=-1, keepdims=True) - y
+
+
+quadratic = Cost(_quadratic, _quadratic_derivative)
+"""sum_j (a_j - y_j)^2, the cost of the lessons, without a factor 1/2."""
+
+cross_entropy = Cost(
+    _cross_entropy,
+    _cross_entropy_derivative,
+    domain=(0, 1),
+    closed_forms=(
+        (sigmoid, Cost(_sigmoid_cross_entropy, _sigmoid_cross_entropy_derivative)),
+        (softmax, Cost(_softmax_cross_entropy, _softmax_cross_entropy_derivative)),
+    ),
+)
+"""-sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)]: each output a yes or no of its own (Nielsen, chapter 3).
+
+After softmax, whose activations are one distribution over the outputs, it is that distribution's: -sum_j y_j ln a_j.
+"""
