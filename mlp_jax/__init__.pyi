@@ -1,4 +1,5 @@
 from .activations import Activation, identity, leaky_relu, relu, sigmoid, silu, softmax, tanh
+from .backprop import backprop
 from .costs import Cost, cross_entropy, quadratic
 from .network import Layer, Model, Params, feedforward, forward_pass, init_params, loss, predict
 
@@ -8,6 +9,7 @@ __all__ = [
     "Layer",
     "Model",
     "Params",
+    "backprop",
     "cross_entropy",
     "feedforward",
     "forward_pass",

@@ -1,0 +1,256 @@
+"""The hand-written backward pass against jax.grad, central differences, PyTorch, and the algebra itself."""
+
+import itertools
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import Mesh, PartitionSpec
+
+import mlp_jax
+from mlp_jax import Layer, Model, backprop, cross_entropy, loss, relu, softmax, tanh
+from mlp_jax.backprop import backward_pass
+
+ACTIVATIONS = ("sigmoid", "relu", "leaky_relu", "tanh", "silu", "identity", "softmax")
+OUTPUTS = [(name, "quadratic") for name in ACTIVATIONS] + [("sigmoid", "cross_entropy"), ("softmax", "cross_entropy")]
+# Layers do not know of one another: every hidden activation before one output, every output after one hidden.
+PAIRS = [(hidden, ("identity", "quadratic")) for hidden in ACTIVATIONS] + [("silu", output) for output in OUTPUTS]
+SMALL = (5, 4, 6, 3)
+
+
+def make_problem(sizes, examples, seed, dtype=jnp.float64):
+    """Random parameters, inputs and targets; without a batch axis where examples is None."""
+    draw = np.random.default_rng(seed)
+    batch = () if examples is None else (examples,)
+    params = tuple(
+        Layer(*(jnp.asarray(array, dtype) for array in (draw.normal(size=(j, k)) / k**0.5, draw.normal(size=j))))
+        for k, j in itertools.pairwise(sizes)
+    )
+    inputs = jnp.asarray(draw.random((*batch, sizes[0])), dtype)
+    targets = jnp.asarray(np.eye(sizes[-1])[draw.integers(sizes[-1], size=batch)], dtype)
+    return params, inputs, targets
+
+
+automatic = jax.jit(jax.grad(loss))
+
+
+def make_model(hidden, output, cost):
+    return Model(getattr(mlp_jax, hidden), getattr(mlp_jax, output), getattr(mlp_jax, cost))
+
+
+def assert_equal_to_rounding(gradient, reference, tolerance=1e-12):
+    """Leaf by leaf, the norm of the difference is at most `tolerance` of the norm of the reference."""
+    assert jax.tree.structure(gradient) == jax.tree.structure(reference)
+    for g, r in zip(jax.tree.leaves(gradient), jax.tree.leaves(reference), strict=True):
+        assert g.shape == r.shape
+        assert g.dtype == r.dtype
+        assert np.linalg.norm(g - r) <= tolerance * np.linalg.norm(r)
+
+
+@jax.jit
+def by_hand_and_automatic(*problem):
+    return backprop(*problem), jax.grad(loss)(*problem)
+
+
+# Hundreds of shapes are compiled once each and run once: half the time without LLVM's optimisations.
+quickly_compiled = jax.jit(by_hand_and_automatic, compiler_options={"xla_backend_optimization_level": 0})
+
+
+random_problems = given(
+    sizes=st.lists(st.integers(1, 64), min_size=2, max_size=7),
+    hidden=st.sampled_from(ACTIVATIONS),
+    output=st.sampled_from(OUTPUTS),
+    examples=st.none() | st.integers(1, 32),
+    seed=st.integers(0, 2**31),
+)
+
+
+def check_against_automatic_differentiation(sizes, hidden, output, examples, seed):
+    assert_equal_to_rounding(*quickly_compiled(*make_problem(sizes, examples, seed), make_model(hidden, *output)))
+
+
+@pytest.mark.usefixtures("float64")
+def test_equals_automatic_differentiation():
+    settings(max_examples=40, deadline=None)(random_problems(check_against_automatic_differentiation))()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_equals_automatic_differentiation_500_times():
+    settings(max_examples=500, deadline=None)(random_problems(check_against_automatic_differentiation))()
+
+
+@pytest.mark.parametrize(("hidden", "output"), PAIRS)
+@pytest.mark.usefixtures("float64")
+def test_every_activation_and_costs(hidden, output):
+    assert_equal_to_rounding(*by_hand_and_automatic(*make_problem(SMALL, 7, 1), make_model(hidden, *output)))
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.usefixtures("float64")
+def test_equals_central_differences(output):
+    """Every partial derivative of a smooth network, from two values of the loss each."""
+    (params, *examples), model = make_problem(SMALL, 7, 2), make_model("silu", *output)
+    flat, unravel = jax.flatten_util.ravel_pytree(params)
+    # The truncation error is step^2 |C'''| / 6, the rounding error about 1e-16 |C| / step: both below 1e-9 here.
+    step = 1e-5
+    losses = jax.jit(jax.vmap(lambda flat: loss(unravel(flat), *examples, model)))
+    nudges = step * jnp.eye(len(flat))
+    numerical = (losses(flat + nudges) - losses(flat - nudges)) / (2 * step)
+    by_hand, _ = jax.flatten_util.ravel_pytree(jax.jit(backprop)(params, *examples, model))
+    np.testing.assert_allclose(by_hand, numerical, atol=1e-9)
+
+
+@pytest.mark.parametrize(("hidden", "output"), PAIRS)
+@pytest.mark.usefixtures("float64")
+def test_equals_pytorch(hidden, output):
+    torch = pytest.importorskip("torch")
+    functional = torch.nn.functional
+    by_name = {
+        "sigmoid": torch.sigmoid,
+        "relu": functional.relu,
+        "leaky_relu": functional.leaky_relu,
+        "tanh": torch.tanh,
+        "silu": functional.silu,
+        "identity": lambda z: z,
+        "softmax": lambda z: functional.softmax(z, dim=-1),
+    }
+    costs = {
+        "quadratic": lambda z, y: ((by_name[output[0]](z) - y) ** 2).sum(-1),
+        "cross_entropy": {
+            "sigmoid": lambda z, y: functional.binary_cross_entropy_with_logits(z, y, reduction="none").sum(-1),
+            "softmax": lambda z, y: functional.cross_entropy(z, y, reduction="none"),
+        }.get(output[0]),
+    }
+    params, inputs, targets = make_problem(SMALL, 7, 3)
+    leaves = [torch.tensor(np.array(leaf), requires_grad=True) for leaf in jax.tree.leaves(params)]
+    a = torch.tensor(np.array(inputs))
+    for weights, biases in zip(leaves[0:-2:2], leaves[1:-2:2], strict=True):
+        a = by_name[hidden](functional.linear(a, weights, biases))
+    z = functional.linear(a, leaves[-2], leaves[-1])
+    costs[output[1]](z, torch.tensor(np.array(targets))).mean().backward()
+    expected = jax.tree.unflatten(jax.tree.structure(params), [leaf.grad.numpy() for leaf in leaves])
+    assert_equal_to_rounding(jax.jit(backprop)(params, inputs, targets, make_model(hidden, *output)), expected)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "dtype"),
+    [("sigmoid", jnp.float32), ("relu", jnp.float32), ("sigmoid", jnp.bfloat16), ("tanh", jnp.bfloat16)],
+)
+def test_low_precision_differs_by_rounding_only(hidden, dtype):
+    """Each number of the two gradients is within the bound that their operations allow.
+
+    Both start from the same weighted sums, so only the backward passes round differently. Each is a chain of products
+    and sums; a chain in which every intermediate result is rounded at most K times has an error of at most
+    gamma = K u / (1 - K u) times the same chain evaluated with absolute values (Higham, Accuracy and Stability of
+    Numerical Algorithms, 2002, section 3.1), with u the unit roundoff, half of eps. Along one path K counts: at the
+    output a difference, a factor 2, a factor 1/batch; in each layer at most 4 for the derivative of the activation
+    and its product; n_out for each sum over a layer's neurons; batch for the sum over the examples.
+    """
+    sizes, examples, model = (6, 5, 4, 3), 4, make_model(hidden, "sigmoid", "quadratic")
+    params, inputs, targets = make_problem(sizes, examples, 4, dtype)
+    by_hand, automatic = backprop(params, inputs, targets, model), jax.grad(loss)(params, inputs, targets, model)
+    roundings = 3 + 4 * (len(sizes) - 1) + sum(sizes[2:]) + examples
+    unit = float(jnp.finfo(dtype).eps) / 2
+    gamma = roundings * unit / (1 - roundings * unit)
+    expected_size = magnitudes(params, inputs, targets, model)
+    for g, r, magnitude in zip(*map(jax.tree.leaves, (by_hand, automatic, expected_size)), strict=True):
+        assert g.dtype == r.dtype == dtype
+        assert np.all(np.abs(in_float64(g) - in_float64(r)) <= 2 * gamma * magnitude)  # either may be off by gamma
+
+
+def in_float64(array):
+    return np.asarray(array, np.float64)
+
+
+def magnitudes(params, inputs, targets, model):
+    """The gradient's chains of products and sums with every factor replaced by its absolute value, in NumPy."""
+    weighted_sums, activations = mlp_jax.forward_pass(params, inputs, model)
+    sigmas = model.activations(len(params))
+    slopes = [in_float64(sigma.derivative(z)) for sigma, z in zip(sigmas, weighted_sums, strict=True)]
+    delta = 2 * np.abs(in_float64(activations[-1]) - in_float64(targets)) * slopes[-1]
+    layers = []
+    for number in reversed(range(len(params))):
+        layers.insert(0, Layer(delta.T @ np.abs(in_float64(activations[number])) / len(delta), delta.mean(0)))
+        if number:
+            delta = delta @ np.abs(in_float64(params[number].weights)) * slopes[number - 1]
+    return tuple(layers)
+
+
+def test_the_gradient_at_relus_kink_is_jaxs():
+    """All weighted sums of the hidden layer are exactly 0."""
+    params = (Layer(jnp.zeros((3, 2)), jnp.zeros(3)), Layer(jnp.ones((1, 3)), jnp.zeros(1)))
+    for hidden in (relu, mlp_jax.leaky_relu):
+        assert_equal_to_rounding(*by_hand_and_automatic(params, jnp.ones(2), jnp.ones(1), Model(hidden=hidden)), 1e-6)
+
+
+def test_deltas_are_the_sensitivity_to_each_weighted_sum():
+    """dC_0/dz_j is what the cost of one example answers to its neuron's bias."""
+    problem = make_problem(SMALL, None, 5, jnp.float32)
+    weighted_sums, _ = mlp_jax.forward_pass(*problem[:2])
+    deltas = backward_pass(problem[0], weighted_sums, problem[2])
+    for delta, layer in zip(deltas, automatic(*problem), strict=True):
+        np.testing.assert_allclose(delta, layer.biases, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("float64")
+def test_under_vmap_over_data_and_over_parameters():
+    params, inputs, targets = make_problem(SMALL, 7, 6)
+    per_example = jax.jit(jax.vmap(backprop, (None, 0, 0)))(params, inputs, targets)
+    mean = jax.tree.map(lambda g: np.mean(g, axis=0), per_example)
+    assert_equal_to_rounding(mean, automatic(params, inputs, targets))
+
+    population = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(make_problem(SMALL, 7, seed)[0] for seed in (7, 8)))
+    gradients = jax.jit(jax.vmap(backprop, (0, None, None)))(population, inputs, targets)
+    for member in range(2):
+        one, gradient = jax.tree.map(lambda leaf, member=member: np.asarray(leaf)[member], (population, gradients))
+        assert_equal_to_rounding(gradient, automatic(one, inputs, targets))
+
+
+@pytest.mark.parametrize("model", [Model(), Model(tanh, softmax, cross_entropy)])
+@pytest.mark.usefixtures("float64")
+def test_second_derivatives(model):
+    """The Jacobian of the gradient by hand is the Hessian of the loss."""
+    params, inputs, targets = make_problem((3, 4, 2), 5, 9)
+    flat, unravel = jax.flatten_util.ravel_pytree(params)
+
+    def gradient(flat):
+        return jax.flatten_util.ravel_pytree(backprop(unravel(flat), inputs, targets, model))[0]
+
+    hessian = jax.jit(jax.hessian(lambda flat: loss(unravel(flat), inputs, targets, model)))(flat)
+    for jacobian in (jax.jit(jax.jacfwd(gradient))(flat), jax.jit(jax.jacrev(gradient))(flat)):
+        np.testing.assert_allclose(jacobian, hessian, atol=1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+def test_inside_shard_map():
+    """Each device takes half of the batch; the mean of their gradients is the gradient of the whole batch."""
+    mesh = Mesh(jax.devices()[:2], "batch")
+    params, inputs, targets = make_problem(SMALL, 8, 10)
+
+    def mean_over_devices(params, inputs, targets):
+        return jax.lax.pmean(backprop(params, inputs, targets), "batch")
+
+    split, whole = PartitionSpec("batch"), PartitionSpec()
+    sharded = jax.shard_map(mean_over_devices, mesh=mesh, in_specs=(whole, split, split), out_specs=whole)
+    assert_equal_to_rounding(jax.jit(sharded)(params, inputs, targets), automatic(params, inputs, targets))
+
+
+@pytest.mark.parametrize("batch", [(1,), (2, 3)])
+@pytest.mark.usefixtures("float64")
+def test_any_leading_axes_are_a_batch(batch):
+    params, inputs, targets = make_problem(SMALL, int(np.prod(batch)), 11)
+    gradients = by_hand_and_automatic(params, inputs.reshape(*batch, -1), targets.reshape(*batch, -1))
+    for gradient in gradients:
+        assert_equal_to_rounding(gradient, automatic(params, inputs, targets))
+
+
+@pytest.mark.usefixtures("as_installed")
+def test_targets_of_another_shape_are_refused():
+    params, inputs, _ = make_problem(SMALL, 3, 12, jnp.float32)
+    with pytest.raises(ValueError, match=r"targets have shape \(3,\), but the outputs have \(3, 3\)"):
+        backprop(params, inputs, jnp.ones(3))
