@@ -1,0 +1,7 @@
+"""Where examples come from."""
+
+from mlp_jax.data.dataset import Dataset, DatasetError
+from mlp_jax.data.images import Digit, read_digit
+from mlp_jax.data.load import load_dataset
+
+__all__ = ["Dataset", "DatasetError", "Digit", "load_dataset", "read_digit"]

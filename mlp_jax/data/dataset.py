@@ -1,0 +1,60 @@
+"""A data set: labelled images to train on, and others to test with."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+
+
+class DatasetError(ValueError):
+    """Data that cannot be used; the message says what is wrong with it, and where."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images in two parts, training and test.
+
+    train_images, test_images: one image a row, (n, pixels), uint8: 0 is no ink, 255 full ink.
+    train_labels, test_labels: (n,), any integer type, from 0 to classes - 1.
+    classes: how many kinds of image there are.
+
+    Raises DatasetError, a ValueError, for another type or shape, lengths that differ, labels out of range, or no
+    images at all.
+    """
+
+    train_images: UInt8[np.ndarray, "train pixels"]
+    train_labels: Integer[np.ndarray, " train"]
+    test_images: UInt8[np.ndarray, "test pixels"]
+    test_labels: Integer[np.ndarray, " test"]
+    classes: int = 10
+
+    def __post_init__(self) -> None:
+        _check("train", self.train_images, self.train_labels, self.classes)
+        _check("test", self.test_images, self.test_labels, self.classes)
+        if self.train_images.shape[1] != self.test_images.shape[1]:
+            raise DatasetError(
+                f"train_images have {self.train_images.shape[1]} pixels, test_images {self.test_images.shape[1]}: "
+                "one network cannot take both"
+            )
+
+
+def _check(part: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    for name, array in ((f"{part}_images", images), (f"{part}_labels", labels)):
+        if not isinstance(array, np.ndarray):
+            raise DatasetError(f"{name} is of type {type(array).__name__}: expected a NumPy array")
+    if images.dtype != np.uint8:
+        raise DatasetError(f"{part}_images are {images.dtype}: expected uint8, 0 for no ink to 255 for full ink")
+    if images.ndim != 2:
+        raise DatasetError(f"{part}_images have shape {images.shape}: expected (n, pixels), one image a row")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DatasetError(f"{part}_labels are {labels.dtype}: expected an integer type")
+    if labels.shape != images.shape[:1]:
+        raise DatasetError(f"{part}_labels have shape {labels.shape} for {len(images)} images: expected one label each")
+    if images.size == 0:
+        raise DatasetError(f"{part}_images have shape {images.shape}: there is nothing in them")
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if wrong.size:
+        raise DatasetError(
+            f"{part}_labels[{wrong[0]}] is {labels[wrong[0]]}: expected 0 to {classes - 1} "
+            f"({wrong.size} of {len(labels)} labels are out of range)"
+        )

@@ -1,0 +1,83 @@
+"""Any picture of a digit, made into what MNIST's digits are."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps
+
+from mlp_jax.data.dataset import DatasetError
+
+SIDE = 28  # of an image of MNIST, in pixels
+BOX = 20  # the longer side of the digit within it
+CENTRE = 14  # row and column of the digit's centre of mass
+FAINT = 0.2  # ink less dense than this, where the densest is 1, is the grain of the paper
+
+
+class Digit(NamedTuple):
+    """A picture as a network of 784 inputs sees it.
+
+    pixels: (784,) uint8, 0 for no ink to 255 for full ink.
+    inverted: the picture had dark ink on light paper.
+    resized: the picture was not 28 x 28, so the digit was cut out, scaled and centred.
+    """
+
+    pixels: UInt8[np.ndarray, "784"]
+    inverted: bool
+    resized: bool
+
+
+def read_digit(path: str | Path) -> Digit:
+    """The digit in an image file of any format, size and polarity, prepared as MNIST's were.
+
+    The paper is what most of the picture's border shows; what differs from it is ink. A picture of 28 x 28 pixels is
+    taken as it is, inverted if its paper is the lighter. From any other, the digit is cut out, scaled so that its
+    longer side has 20 pixels, and placed with its centre of mass in the centre of 28 x 28 (LeCun et al. 1998).
+
+    Raises DatasetError, a ValueError, for a file that is missing or no image, or a picture without ink.
+    """
+    try:
+        with Image.open(path) as image:
+            brightness = _brightness(ImageOps.exif_transpose(image))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{path}: not a readable image ({error})") from error
+    border = np.concatenate([brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1]])
+    paper, darkest, lightest = np.median(border), brightness.min(), brightness.max()
+    if lightest - darkest < 16:
+        raise DatasetError(f"{path}: there is no ink in this picture, all of it is about equally bright")
+    inverted = bool(paper > (darkest + lightest) / 2)
+    if brightness.shape == (SIDE, SIDE):
+        pixels = 255 - brightness if inverted else brightness
+        return Digit(np.rint(pixels).astype(np.uint8).ravel(), inverted, resized=False)
+    ink = (paper - darkest if inverted else lightest - paper), (paper - brightness if inverted else brightness - paper)
+    return Digit(_centred(np.clip(ink[1] / ink[0], 0, 1)), inverted, resized=True)
+
+
+def _brightness(image: Image.Image) -> Float[np.ndarray, "height width"]:
+    """How bright each pixel is, 0 to 255; what is transparent shows white paper."""
+    if image.mode.startswith(("I", "F")):  # more than 8 bits, on a scale of its own
+        levels = np.asarray(image, np.float64)
+        return 255 * (levels - levels.min()) / max(np.ptp(levels), 1e-9)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("L"), np.float64)
+
+
+def _centred(ink: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "784"]:
+    """The digit of `ink`, 0 to 1, scaled into a box of 20 x 20 and placed by its centre of mass."""
+    ink = np.where(ink < FAINT, 0, ink)
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    cut = Image.fromarray((255 * ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]).astype(np.uint8))
+    scale = BOX / max(cut.size)
+    width, height = (max(1, round(scale * length)) for length in cut.size)
+    digit = np.asarray(cut.resize((width, height), Image.Resampling.LANCZOS), np.float64)
+    mass = digit.sum()
+    row = CENTRE - round(digit.sum(axis=1) @ np.arange(height) / mass)
+    column = CENTRE - round(digit.sum(axis=0) @ np.arange(width) / mass)
+    # A digit whose mass lies at one end would leave the frame: it stays inside, as near to the centre as it can.
+    row, column = min(max(row, 0), SIDE - height), min(max(column, 0), SIDE - width)
+    framed = np.zeros((SIDE, SIDE))
+    framed[row : row + height, column : column + width] = digit
+    return np.rint(255 * framed / framed.max()).astype(np.uint8).ravel()

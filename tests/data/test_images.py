@@ -1,0 +1,121 @@
+"""Pictures of digits in every form, made into what MNIST's are."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlp_jax import DatasetError, load_dataset
+from mlp_jax.data import read_digit
+
+DIGITS = load_dataset().test_images[:100].reshape(-1, 28, 28)
+
+
+def save(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def enlarged(digit, factor=9, pad=((30, 70), (140, 20))):
+    """The digit as somebody would hand it in: large, off the centre."""
+    size = (28 * factor, 28 * factor)
+    return np.pad(np.asarray(Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC)), pad)
+
+
+def test_an_image_of_28_by_28_stays_as_it_is(tmp_path):
+    digit = read_digit(save(tmp_path / "a.png", DIGITS[0]))
+    np.testing.assert_array_equal(digit.pixels, DIGITS[0].ravel())
+    assert (digit.inverted, digit.resized) == (False, False)
+
+
+def test_dark_ink_on_light_paper_is_inverted(tmp_path):
+    digit = read_digit(save(tmp_path / "a.png", 255 - DIGITS[0]))
+    np.testing.assert_array_equal(digit.pixels, DIGITS[0].ravel())
+    assert (digit.inverted, digit.resized) == (True, False)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_large_picture_becomes_what_mnist_had(tmp_path, dark):
+    """Enlarging a digit of MNIST, moving it and reading it again gives it back, but for resampling."""
+    likeness = []
+    for number, original in enumerate(DIGITS):
+        picture = enlarged(original)
+        digit = read_digit(save(tmp_path / f"{number}.png", 255 - picture if dark else picture))
+        assert (digit.inverted, digit.resized) == (dark, True)
+        # A centre of mass halfway between two pixels may round to the other: such a digit comes out a pixel away.
+        near = [np.roll(original, (row, column), (0, 1)) for row in (-1, 0, 1) for column in (-1, 0, 1)]
+        likeness.append(max(np.corrcoef(digit.pixels, image.ravel())[0, 1] for image in near))
+    assert np.median(likeness) > 0.97
+    assert min(likeness) > 0.85
+
+
+def test_the_digit_is_framed_as_mnists_are(tmp_path):
+    for number, original in enumerate(DIGITS):
+        image = read_digit(save(tmp_path / f"{number}.png", enlarged(original))).pixels.reshape(28, 28)
+        rows, columns = np.nonzero(image)
+        assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20)  # a resampled edge may fade to 0
+        assert image.max() == 255
+        centre = [(axis * image[rows, columns]).sum() / image.sum() for axis in (rows, columns)]
+        assert np.all(np.abs(np.array(centre) - 14) <= 0.51)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.bmp", "a.gif", "a.webp", "a.tif"])
+def test_other_formats(tmp_path, name):
+    png = read_digit(save(tmp_path / "a.png", enlarged(DIGITS[0])))
+    other = read_digit(save(tmp_path / name, enlarged(DIGITS[0])))
+    assert np.corrcoef(png.pixels, other.pixels)[0, 1] > 0.99
+
+
+def test_colour_transparency_and_16_bits(tmp_path):
+    ink = enlarged(DIGITS[0])
+    expected = read_digit(save(tmp_path / "grey.png", ink)).pixels.astype(int)
+    black_on_nothing = np.dstack([np.zeros_like(ink)] * 3 + [ink])
+    blue_on_white = np.dstack([255 - ink, 255 - ink, np.full_like(ink, 255)])
+    for name, array in (("rgba", black_on_nothing), ("rgb", blue_on_white), ("deep", ink.astype(np.uint16) * 200)):
+        digit = read_digit(save(tmp_path / f"{name}.png", array))
+        assert digit.inverted == (name != "deep")
+        assert np.corrcoef(digit.pixels, expected)[0, 1] > 0.99
+
+
+def test_a_photo_on_grainy_grey_paper(tmp_path):
+    grain = np.random.default_rng(0).normal(scale=4, size=(352, 412))
+    photo = np.clip(190 - 0.5 * enlarged(DIGITS[0]) + grain, 0, 255).astype(np.uint8)
+    digit = read_digit(save(tmp_path / "photo.jpg", photo))
+    assert digit.inverted
+    assert np.corrcoef(digit.pixels, DIGITS[0].ravel())[0, 1] > 0.9
+
+
+def test_a_small_picture_is_enlarged_and_a_long_one_fits(tmp_path):
+    small = np.zeros((9, 7), np.uint8)
+    small[1:8, 3] = 255
+    long = np.zeros((40, 400), np.uint8)
+    long[20, 5:395] = 255
+    for array in (small, long):
+        image = read_digit(save(tmp_path / "a.png", array)).pixels.reshape(28, 28)
+        rows, columns = np.nonzero(image)
+        assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
+
+
+def test_a_digit_with_its_mass_at_one_end_stays_in_the_frame(tmp_path):
+    lollipop = np.zeros((200, 60), np.uint8)
+    lollipop[10:40, 15:45] = 255
+    lollipop[40:190, 29:31] = 120
+    assert read_digit(save(tmp_path / "a.png", lollipop)).pixels.sum() > 0
+
+
+@pytest.mark.parametrize("side", [28, 50])
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_blank_picture_is_refused(tmp_path, side, level):
+    path = save(tmp_path / "blank.png", np.full((side, side), level, np.uint8))
+    with pytest.raises(DatasetError, match=r"blank.png: there is no ink"):
+        read_digit(path)
+
+
+def test_what_is_no_image_is_refused(tmp_path):
+    whole = save(tmp_path / "a.png", enlarged(DIGITS[0])).read_bytes()
+    for name, content in (("text.png", b"hello"), ("empty.png", b""), ("cut.png", whole[: len(whole) // 2])):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DatasetError, match=f"{name}: not a readable image"):
+            read_digit(tmp_path / name)
+    for path in (tmp_path, tmp_path / "missing.png"):
+        with pytest.raises(DatasetError, match=f"{path}: not a readable image"):
+            read_digit(path)
