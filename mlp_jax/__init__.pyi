@@ -3,24 +3,44 @@ from .backprop import backprop
 from .costs import Cost, cross_entropy, quadratic
 from .data import Dataset, DatasetError, load_dataset
 from .network import Layer, Model, Params, feedforward, forward_pass, init_params, loss, predict
+from .training import (
+    DivergenceError,
+    EpochMetrics,
+    Evaluation,
+    GradientRule,
+    TrainState,
+    evaluate,
+    fit,
+    make_optimizer,
+    train_epoch,
+    update,
+)
 
 __all__ = [
     "Activation",
     "Cost",
     "Dataset",
     "DatasetError",
+    "DivergenceError",
+    "EpochMetrics",
+    "Evaluation",
+    "GradientRule",
     "Layer",
     "Model",
     "Params",
+    "TrainState",
     "backprop",
     "cross_entropy",
+    "evaluate",
     "feedforward",
+    "fit",
     "forward_pass",
     "identity",
     "init_params",
     "leaky_relu",
     "load_dataset",
     "loss",
+    "make_optimizer",
     "predict",
     "quadratic",
     "relu",
@@ -28,4 +48,6 @@ __all__ = [
     "silu",
     "softmax",
     "tanh",
+    "train_epoch",
+    "update",
 ]
