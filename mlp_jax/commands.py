@@ -1,0 +1,213 @@
+"""What each `mlp-jax` command does and prints: one function a command, which returns the exit status."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.bar import Bar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mlp_jax import activations, cli, costs, training
+from mlp_jax.backprop import backprop
+from mlp_jax.data import load_dataset, read_digit
+from mlp_jax.gradients.compare import leaf_differences, rounding_bound
+from mlp_jax.network import Model, Params, feedforward, init_params, loss
+from mlp_jax.runs import Run, RunError
+from mlp_jax.training import DivergenceError, EpochMetrics, TrainState
+
+RULES = {"manual": backprop, "automatic": jax.grad(loss)}
+
+
+def train(settings: cli.Train) -> int:
+    """Train a network, showing each epoch and keeping its numbers and parameters as it ends."""
+    training.use_one_thread_if_small(settings.sizes, settings.batch_size)
+    dataset = load_dataset(settings.data)
+    model = _model(settings.hidden, settings.output, settings.cost)
+    params = init_params(jax.random.key(settings.seed), settings.sizes)
+    training.check_fit(params, dataset, settings.epochs, settings.batch_size, settings.seed)
+    examples, tests = len(dataset.train_labels), len(dataset.test_labels)
+    rate = settings.learning_rate
+    if rate is None:
+        rate = training.LEARNING_RATE if settings.optimizer == "sgd" else 0.001
+    steps = settings.epochs * -(-examples // settings.batch_size)
+    optimizer = training.make_optimizer(settings.optimizer, rate, settings.schedule, steps)
+
+    device = jax.devices()[0].device_kind
+    config = {**asdict(settings), "learning_rate": rate, "device": device}
+    del config["out"]
+    run = Run.create(settings.out, config)
+    run.save(params)
+    console = _console()
+    console.print(
+        f"{device}: {_sizes(params)}, {sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, "
+        f"{examples:,} images in batches of {settings.batch_size}"
+    )
+    history: list[EpochMetrics] = []
+    status = 0
+    with _interrupts_remembered() as interrupted, _progress(console) as progress:
+        task = progress.add_task("epochs", total=settings.epochs)
+
+        def after_epoch(state: TrainState, metrics: EpochMetrics) -> bool:
+            run.save(state.params)
+            run.log(metrics._asdict())
+            history.append(metrics)
+            console.print(
+                f"epoch {metrics.epoch:>{len(str(settings.epochs))}}   cost {metrics.loss:.4f}   "
+                f"test accuracy {metrics.test_accuracy:.2%}   {examples / metrics.seconds:>9,.0f} examples/s"
+            )
+            progress.advance(task)
+            return interrupted()
+
+        try:
+            training.fit(
+                params,
+                dataset,
+                model,
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                optimizer=optimizer,
+                gradient=RULES[settings.gradient],
+                seed=settings.seed,
+                callback=after_epoch,
+            )
+        except DivergenceError as error:
+            print(f"mlp-jax: {error}", file=sys.stderr)
+            status = 1
+        if interrupted():
+            status = 130
+    accuracy = history[-1].test_accuracy if history else None
+    _print_json(
+        test_accuracy=accuracy,
+        wrong=None if accuracy is None else round((1 - accuracy) * tests),
+        of=tests,
+        seconds=round(sum(metrics.seconds for metrics in history), 3),
+        run=str(run.directory),
+    )
+    return status
+
+
+def evaluate(settings: cli.Evaluate) -> int:
+    """Show accuracy, cost and confusion matrix of a run on the test images."""
+    run, model, params = _open(settings)
+    dataset = load_dataset(run.config["data"])
+    result = training.evaluate(params, dataset.test_images, dataset.test_labels, model)
+    table = Table(title="Images of each class (rows) by the network's answer (columns)")
+    table.add_column("")
+    for answer in range(dataset.classes):
+        table.add_column(str(answer), justify="right")
+    table.add_column("right", justify="right")
+    for label, row in enumerate(result.confusion):
+        counts = [str(count) if count else "·" for count in row]
+        table.add_row(str(label), *counts, f"{row[label] / max(row.sum(), 1):.1%}")
+    _console().print(table)
+    _print_json(
+        test_accuracy=result.accuracy, wrong=result.wrong, of=len(dataset.test_labels), cost=round(result.loss, 6)
+    )
+    return 0
+
+
+def predict(settings: cli.Predict) -> int:
+    """Show what a run's network answers to each picture."""
+    run, model, params = _open(settings)
+    if not settings.images:
+        raise ValueError("there is no image to look at: give one or more image files after the run's directory")
+    if params[0].weights.shape[1] != 784:
+        raise RunError(f"{run.directory} has {params[0].weights.shape[1]} inputs: pictures are made into 784 pixels")
+    digits = [read_digit(path) for path in settings.images]
+    console = _console()
+    for path, digit in zip(settings.images, digits, strict=True):
+        outputs = np.asarray(feedforward(params, training.as_inputs(jnp.asarray(digit.pixels), params), model))
+        notes = [", dark ink on light paper, inverted"] * digit.inverted + [", scaled and centred"] * digit.resized
+        console.print(f"{path}{''.join(notes)}", markup=False, soft_wrap=True)
+        bars = Table.grid(padding=(0, 1))
+        for answer, activation in enumerate(outputs):
+            bar = Bar(size=max(1.0, outputs.max()), begin=0, end=max(0.0, activation), width=40)
+            bars.add_row(str(answer), f"{activation:7.4f}", bar)
+        console.print(bars)
+        print(f"answer: {outputs.argmax()}")
+    return 0
+
+
+def compare(settings: cli.Compare) -> int:
+    """Show how far the gradient by hand is from jax.grad's, parameter by parameter."""
+    dataset = load_dataset(settings.data)
+    model = _model(settings.hidden, settings.output, settings.cost)
+    params = init_params(jax.random.key(settings.seed), settings.sizes)
+    training.check_fit(params, dataset, 1, settings.batch_size, settings.seed)
+    batch = training.epoch_order(settings.seed, 0, len(dataset.train_labels))[: settings.batch_size]
+    inputs = training.as_inputs(jnp.asarray(dataset.train_images[batch]), params)
+    targets = jax.nn.one_hot(dataset.train_labels[batch], dataset.classes)
+    with jax.default_matmul_precision("highest"):  # accelerators multiply in fewer bits unless told
+        by_hand, automatic = (jax.jit(rule)(params, inputs, targets, model) for rule in RULES.values())
+    bound = rounding_bound(settings.sizes, settings.batch_size, float(jnp.finfo(inputs.dtype).eps))
+    table = Table(title=f"backprop against jax.grad, {settings.batch_size} images, {inputs.dtype}")
+    for heading in ("parameters", "shape", "absolute difference", "relative difference"):
+        table.add_column(heading, justify="left" if heading == "parameters" else "right")
+    differences = leaf_differences(by_hand, automatic)
+    for leaf in differences:
+        shape = " x ".join(map(str, leaf.shape))
+        colour = "" if leaf.relative <= bound else "red"
+        table.add_row(leaf.path, shape, f"{leaf.absolute:.2e}", f"{leaf.relative:.2e}", style=colour)
+    console = _console()
+    console.print(table)
+    agree = all(leaf.relative <= bound for leaf in differences)
+    verdict = "they agree" if agree else "they disagree"
+    console.print(f"{verdict}: rounding explains a relative difference up to {bound:.1e}")
+    return 0 if agree else 1
+
+
+def _model(hidden: str, output: str, cost: str) -> Model:
+    return Model(getattr(activations, hidden), getattr(activations, output), getattr(costs, cost))
+
+
+def _open(settings: cli.Evaluate | cli.Predict) -> tuple[Run, Model, Params]:
+    run = Run.open(settings.directory)
+    try:
+        model = _model(run.config["hidden"], run.config["output"], run.config["cost"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{run.directory}: its config.json does not describe a model ({error!r})") from error
+    return run, model, run.load()
+
+
+def _sizes(params: Params) -> str:
+    return "-".join(str(size) for size in (params[0].weights.shape[1], *(len(layer.biases) for layer in params)))
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _print_json(**values: object) -> None:
+    """One line that a program can read."""
+    print(json.dumps(values))
+
+
+@contextmanager
+def _interrupts_remembered() -> Iterator[Callable[[], bool]]:
+    """Meanwhile Control-C does not interrupt: what is yielded says whether it was pressed. A second one kills."""
+    pressed = False
+
+    def remember(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        print("mlp-jax: stopping after this epoch; Control-C again stops at once, without it", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
