@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mlp_jax import activations, cli, costs, training
+from mlp_jax import activations, arguments, costs, training
 from mlp_jax.backprop import backprop
 from mlp_jax.data import load_dataset, read_digit
 from mlp_jax.gradients.compare import leaf_differences, rounding_bound
@@ -26,7 +26,7 @@ from mlp_jax.training import DivergenceError, EpochMetrics, TrainState
 RULES = {"manual": backprop, "automatic": jax.grad(loss)}
 
 
-def train(settings: cli.Train) -> int:
+def train(settings: arguments.Train) -> int:
     """Train a network, showing each epoch and keeping its numbers and parameters as it ends."""
     training.use_one_thread_if_small(settings.sizes, settings.batch_size)
     dataset = load_dataset(settings.data)
@@ -94,7 +94,7 @@ def train(settings: cli.Train) -> int:
     return status
 
 
-def evaluate(settings: cli.Evaluate) -> int:
+def evaluate(settings: arguments.Evaluate) -> int:
     """Show accuracy, cost and confusion matrix of a run on the test images."""
     run, model, params = _open(settings)
     dataset = load_dataset(run.config["data"])
@@ -114,7 +114,7 @@ def evaluate(settings: cli.Evaluate) -> int:
     return 0
 
 
-def predict(settings: cli.Predict) -> int:
+def predict(settings: arguments.Predict) -> int:
     """Show what a run's network answers to each picture."""
     run, model, params = _open(settings)
     if not settings.images:
@@ -136,7 +136,7 @@ def predict(settings: cli.Predict) -> int:
     return 0
 
 
-def compare(settings: cli.Compare) -> int:
+def compare(settings: arguments.Compare) -> int:
     """Show how far the gradient by hand is from jax.grad's, parameter by parameter."""
     dataset = load_dataset(settings.data)
     model = _model(settings.hidden, settings.output, settings.cost)
@@ -168,7 +168,7 @@ def _model(hidden: str, output: str, cost: str) -> Model:
     return Model(getattr(activations, hidden), getattr(activations, output), getattr(costs, cost))
 
 
-def _open(settings: cli.Evaluate | cli.Predict) -> tuple[Run, Model, Params]:
+def _open(settings: arguments.Evaluate | arguments.Predict) -> tuple[Run, Model, Params]:
     run = Run.open(settings.directory)
     try:
         model = _model(run.config["hidden"], run.config["output"], run.config["cost"])

@@ -74,18 +74,21 @@ def init_params(
     is 1/sqrt(n_in), which keeps weighted sums of a size that a sigmoid does not saturate at (Nielsen, chapter 3), or,
     with `standard_normal`, 1 too, as in the lessons.
 
-    The default sizes give 13,002 numbers. Raises ValueError for fewer than two layers or a layer without neurons.
+    The default sizes give 13,002 numbers. Raises ValueError for fewer than two layers, a layer without neurons, or
+    2^31 numbers and more, which XLA's random generator cannot draw at once.
     """
     if len(sizes) < 2 or any(size < 1 for size in sizes):
         raise ValueError(f"sizes are {tuple(sizes)}: give at least two layers, inputs and outputs, of 1 neuron or more")
-
     return _random_layers(key, tuple(sizes), standard_normal, dtype)
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3))
 def _random_layers(key: PRNGKeyArray, sizes: tuple[int, ...], standard_normal: bool, dtype: DTypeLike) -> Params:
     # One draw for all layers: compiling a generator for each shape would take seconds.
-    numbers = jax.random.normal(key, (sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes)),), dtype)
+    count = sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes))
+    if count >= 2**31:
+        raise ValueError(f"sizes {sizes} make {count:,} parameters: expected fewer than {2**31:,}")
+    numbers = jax.random.normal(key, (count,), dtype)
     layers, start = [], 0
     for n_in, n_out in pairwise(sizes):
         neurons = numbers[start : start + n_out * (n_in + 1)].reshape(n_out, n_in + 1)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlp_jax.cli import Compare, Evaluate, Predict, Train, main, parse
+from mlp_jax.arguments import Compare, Evaluate, Predict, Train, parse
+from mlp_jax.cli import main
 
 DEFAULT = Train()
 BAD = {

@@ -21,8 +21,9 @@ MAY_IMPORT = {
     "data": {"jaxtyping", "numpy", "PIL"},
     "runs": {"jax", "numpy", "safetensors", "network"},
     "training": JAX | {"numpy", "optax", "network", "backprop", "data"},
-    "cli": {"tyro", "commands"},
-    "commands": JAX | {"numpy", "rich", "cli", "activations", "costs", "network", "backprop"}
+    "arguments": {"tyro"},
+    "cli": {"arguments", "commands"},
+    "commands": JAX | {"numpy", "rich", "arguments", "activations", "costs", "network", "backprop"}
     | {"gradients", "data", "runs", "training"},
     "__init__": {"lazy_loader"},
 }  # fmt: skip

@@ -95,6 +95,11 @@ def test_sizes_of_no_network_are_refused(sizes):
         init_params(KEY, sizes)
 
 
+def test_more_parameters_than_can_be_drawn_are_refused():
+    with pytest.raises(ValueError, match=r"make 79,500,000,010 parameters: expected fewer than 2,147,483,648"):
+        init_params(KEY, (784, 100_000_000, 10))
+
+
 GOOD = init_params(KEY, (5, 4, 3))
 INPUTS, TARGETS = np.ones((2, 5), np.float32), np.ones((2, 3), np.float32)
 BAD = {

@@ -62,11 +62,15 @@ def test_an_epoch_is_a_sequence_of_updates_with_any_optimiser():
     optimizer, model = optax.adam(0.01), Model(output=softmax, cost=cross_entropy)
     order = epoch_order(3, 1, EXAMPLES)
     state, _ = train_epoch(start(optimizer), IMAGES, LABELS, order, model, optimizer, 10)
+
+    @jax.jit
+    def step(params, memory, inputs, targets):
+        change, memory = optimizer.update(jax.grad(loss)(params, inputs, targets, model), memory, params)
+        return optax.apply_updates(params, change), memory
+
     params, memory = PARAMS, optimizer.init(PARAMS)
     for batch in (order[:10], order[10:20], order[20:]):
-        gradient = jax.grad(loss)(params, IMAGES[batch] / np.float32(255), jnp.eye(3)[LABELS[batch]], model)
-        change, memory = optimizer.update(gradient, memory, params)
-        params = optax.apply_updates(params, change)
+        params, memory = step(params, memory, IMAGES[batch] / np.float32(255), np.eye(3)[LABELS[batch]])
     jax.tree.map(lambda p, q: np.testing.assert_allclose(p, q, rtol=1e-4, atol=1e-6), state.params, params)
 
 

@@ -1,0 +1,104 @@
+"""The arguments of the `mlp-jax` command, which need no JAX: `--help` and a mistyped flag answer at once."""
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+ActivationName = Literal["sigmoid", "relu", "leaky_relu", "tanh", "silu", "identity", "softmax"]
+Directory = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A network and what it is to learn."""
+
+    data: str = "mnist"
+    """What to learn. mnist is inside the package."""
+    sizes: tuple[int, ...] = (784, 16, 16, 10)
+    """Neurons of each layer, from pixels to classes."""
+    hidden: ActivationName = "sigmoid"
+    """Activation function of the hidden layers."""
+    output: ActivationName = "sigmoid"
+    """Activation function of the last layer."""
+    cost: Literal["quadratic", "cross_entropy"] = "quadratic"
+    """Cost of an example, whose average training minimises."""
+    batch_size: int = 100
+    """Images in a mini-batch."""
+    seed: int = 0
+    """Where randomness starts: the same seed gives the same numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Problem):
+    """Train a network and keep it in a directory of its own."""
+
+    epochs: int = 30
+    """How often each training image is seen."""
+    learning_rate: float | None = None
+    """Length of a step downhill; if not given, 3 with sgd and 0.001 with any other optimiser."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Whether the learning rate stays as it is or falls to 0 along a cosine."""
+    optimizer: str = "sgd"
+    """What Optax calls it: sgd, adam, adamw, lion, rmsprop and so on."""
+    gradient: Literal["manual", "automatic"] = "manual"
+    """The backward pass written by hand, or jax.grad."""
+    out: Path | None = None
+    """Directory for the run, new or empty; if not given, a new one in runs/."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Show how well a trained network does on the test images, class by class."""
+
+    directory: Directory
+    """Where the run was kept."""
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Ask a trained network which digits are in pictures of your own."""
+
+    directory: Directory
+    """Where the run was kept."""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
+    """Image files of any kind, a digit in each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Problem):
+    """Hold the gradient by hand against jax.grad on one mini-batch; exit status 1 if they disagree."""
+
+
+def parse(arguments: Sequence[str] | None) -> Train | Evaluate | Predict | Compare:
+    """The command that the arguments ask for; ValueError, in one line, where they make no sense."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                Train | Evaluate | Predict | Compare,
+                prog="mlp-jax",
+                description="Train, examine and use multilayer perceptrons.",
+                args=arguments,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise ValueError(_in_one_line(complaint.getvalue()))
+
+
+def _in_one_line(complaint: str) -> str:
+    """What Tyro draws as a box, a title and paragraphs with rules between them: the first, and what it suggests."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", complaint)  # without colours
+    lines = [re.sub(r"^-+$", "", line.strip(" │╭╮╰╯─")) for line in plain.splitlines()]
+    mistake, *more = "\n".join(lines[1:]).strip().split("\n\n")
+    rest = " ".join(" ".join(more).split())
+    likely = re.search(r"Perhaps you meant: (\S+)", rest)
+    helps = re.search(r"mlp-jax(?: \w+)? --help", rest)
+    parts = [" ".join(mistake.split()).rstrip("."), f"see {helps[0] if helps else 'mlp-jax --help'}"]
+    return "; ".join([parts[0], f"perhaps you meant {likely[1]}", parts[1]] if likely else parts)
