@@ -4,6 +4,7 @@ The four equations carry Nielsen's names (chapter 2). The first two yield the er
 backward pass can tell follows from them and the activations.
 """
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
@@ -40,16 +41,17 @@ def backprop(
 ) -> Params:
     """The gradient of `loss` with respect to the parameters, by hand: what `jax.grad(loss)` says, to rounding.
 
-    Returns a pytree like `params`, the average over the examples of each one's gradient. Raises ValueError for shapes
-    that do not fit.
+    Returns a pytree like `params`, types included: the average over the examples of each one's gradient. Raises
+    ValueError for shapes that do not fit.
     """
     weighted_sums, activations = forward_pass(params, inputs, model)
     deltas = backward_pass(params, weighted_sums, targets, model)
-    return tuple(map(_average_gradient, deltas, activations[:-1]))
+    gradient = tuple(map(_average_gradient, deltas, activations[:-1]))
+    return jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, tuple(params))
 
 
 def _average_gradient(delta: Float[Array, "*batch n_out"], a: Float[Array, "*batch n_in"]) -> Layer:
-    """dC/dw_jk = delta_j a_k (BP4) and dC/db_j = delta_j (BP3), averaged over the examples."""
+    """dC_0/dw_jk = delta_j a_k (BP4) and dC_0/db_j = delta_j (BP3), averaged over the examples."""
     delta = delta.reshape(-1, delta.shape[-1])
     a = a.reshape(-1, a.shape[-1])
     examples = len(delta)

@@ -16,10 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mlp_jax import activations, arguments, costs, training
+from mlp_jax.activations import Activation
 from mlp_jax.backprop import backprop
 from mlp_jax.data import load_dataset, read_digit
 from mlp_jax.gradients.compare import leaf_differences, rounding_bound
-from mlp_jax.network import Model, Params, feedforward, init_params, loss
+from mlp_jax.network import Model, Params, feedforward, init_params, loss, sizes_of
 from mlp_jax.runs import Run, RunError
 from mlp_jax.training import DivergenceError, EpochMetrics, TrainState
 
@@ -30,9 +31,9 @@ def train(settings: arguments.Train) -> int:
     """Train a network, showing each epoch and keeping its numbers and parameters as it ends."""
     training.use_one_thread_if_small(settings.sizes, settings.batch_size)
     dataset = load_dataset(settings.data)
+    training.check_fit(settings.sizes, dataset, settings.epochs, settings.batch_size, settings.seed)
     model = _model(settings.hidden, settings.output, settings.cost)
     params = init_params(jax.random.key(settings.seed), settings.sizes)
-    training.check_fit(params, dataset, settings.epochs, settings.batch_size, settings.seed)
     examples, tests = len(dataset.train_labels), len(dataset.test_labels)
     rate = settings.learning_rate
     if rate is None:
@@ -47,7 +48,7 @@ def train(settings: arguments.Train) -> int:
     run.save(params)
     console = _console()
     console.print(
-        f"{device}: {_sizes(params)}, {sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, "
+        f"{device}: {'-'.join(map(str, settings.sizes))}, {sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, "
         f"{examples:,} images in batches of {settings.batch_size}"
     )
     history: list[EpochMetrics] = []
@@ -98,11 +99,15 @@ def evaluate(settings: arguments.Evaluate) -> int:
     """Show accuracy, cost and confusion matrix of a run on the test images."""
     run, model, params = _open(settings)
     dataset = load_dataset(run.config["data"])
+    if sizes_of(params)[-1] != dataset.classes:
+        raise RunError(
+            f"{run.directory} has {sizes_of(params)[-1]} outputs, but the data have {dataset.classes} classes"
+        )
     result = training.evaluate(params, dataset.test_images, dataset.test_labels, model)
     table = Table(title="Images of each class (rows) by the network's answer (columns)")
     table.add_column("")
     for answer in range(dataset.classes):
-        table.add_column(str(answer), justify="right")
+        table.add_column(str(answer), justify="right", no_wrap=True, min_width=4)
     table.add_column("right", justify="right")
     for label, row in enumerate(result.confusion):
         counts = [str(count) if count else "·" for count in row]
@@ -119,8 +124,8 @@ def predict(settings: arguments.Predict) -> int:
     run, model, params = _open(settings)
     if not settings.images:
         raise ValueError("there is no image to look at: give one or more image files after the run's directory")
-    if params[0].weights.shape[1] != 784:
-        raise RunError(f"{run.directory} has {params[0].weights.shape[1]} inputs: pictures are made into 784 pixels")
+    if sizes_of(params)[0] != 784:
+        raise RunError(f"{run.directory} has {sizes_of(params)[0]} inputs: pictures are made into 784 pixels")
     digits = [read_digit(path) for path in settings.images]
     console = _console()
     for path, digit in zip(settings.images, digits, strict=True):
@@ -139,9 +144,9 @@ def predict(settings: arguments.Predict) -> int:
 def compare(settings: arguments.Compare) -> int:
     """Show how far the gradient by hand is from jax.grad's, parameter by parameter."""
     dataset = load_dataset(settings.data)
+    training.check_fit(settings.sizes, dataset, 1, settings.batch_size, settings.seed)
     model = _model(settings.hidden, settings.output, settings.cost)
     params = init_params(jax.random.key(settings.seed), settings.sizes)
-    training.check_fit(params, dataset, 1, settings.batch_size, settings.seed)
     batch = training.epoch_order(settings.seed, 0, len(dataset.train_labels))[: settings.batch_size]
     inputs = training.as_inputs(jnp.asarray(dataset.train_images[batch]), params)
     targets = jax.nn.one_hot(dataset.train_labels[batch], dataset.classes)
@@ -165,29 +170,29 @@ def compare(settings: arguments.Compare) -> int:
 
 
 def _model(hidden: str, output: str, cost: str) -> Model:
-    return Model(getattr(activations, hidden), getattr(activations, output), getattr(costs, cost))
+    model = Model(getattr(activations, hidden), getattr(activations, output), getattr(costs, cost))
+    if not (isinstance(model.hidden, Activation) and isinstance(model.output, Activation)):
+        raise ValueError(f"{hidden} and {output} are not both activation functions")
+    return model
 
 
 def _open(settings: arguments.Evaluate | arguments.Predict) -> tuple[Run, Model, Params]:
     run = Run.open(settings.directory)
     try:
-        model = _model(run.config["hidden"], run.config["output"], run.config["cost"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{run.directory}: its config.json does not describe a model ({error!r})") from error
+        _, *names = (run.config[name] for name in ("data", "hidden", "output", "cost"))
+        model = _model(*names)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RunError(f"{run.directory / 'config.json'} does not describe data and a model ({error!r})") from error
     return run, model, run.load()
 
 
-def _sizes(params: Params) -> str:
-    return "-".join(str(size) for size in (params[0].weights.shape[1], *(len(layer.biases) for layer in params)))
-
-
 def _console() -> Console:
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)
 
 
 def _progress(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(*columns, console=console, transient=True, disable=not sys.stdout.isatty())
 
 
 def _print_json(**values: object) -> None:

@@ -74,7 +74,8 @@ def init_params(
     is 1/sqrt(n_in), which keeps weighted sums of a size that a sigmoid does not saturate at (Nielsen, chapter 3), or,
     with `standard_normal`, 1 too, as in the lessons.
 
-    The default sizes give 13,002 numbers. Raises ValueError for fewer than two layers, a layer without neurons, or
+    Returns a Layer of weights (n_out, n_in) and biases (n_out,) of type `dtype` for each layer but the inputs: 13,002
+    numbers for the default sizes. Raises ValueError for fewer than two layers, a layer without neurons, or
     2^31 numbers and more, which XLA's random generator cannot draw at once.
     """
     if len(sizes) < 2 or any(size < 1 for size in sizes):
@@ -96,6 +97,11 @@ def _random_layers(key: PRNGKeyArray, sizes: tuple[int, ...], standard_normal: b
         layers.append(Layer(weights=neurons[:, :-1] * scale, biases=neurons[:, -1]))
         start += neurons.size
     return tuple(layers)
+
+
+def sizes_of(params: Params) -> tuple[int, ...]:
+    """The number of neurons in each layer, inputs first."""
+    return (params[0].weights.shape[1], *(layer.weights.shape[0] for layer in params))
 
 
 def forward_pass(
@@ -140,7 +146,7 @@ def loss(
 ) -> Float[Array, ""]:
     """The cost averaged over the examples, C, which training minimises (lesson 2).
 
-    targets: the wanted outputs y. Raises ValueError for shapes that do not fit.
+    targets: the wanted outputs y, one for each output neuron of each example. Raises ValueError for shapes that do not fit.
     """
     weighted_sums, _ = forward_pass(params, inputs, model)
     targets = checked_targets(targets, weighted_sums[-1])
@@ -158,11 +164,11 @@ def checked_targets(targets: ArrayLike, outputs: Array) -> Array:
     return targets
 
 
-def _checked_inputs(params: Params, inputs: ArrayLike) -> Array:
-    """The inputs as an array; ValueError unless params are a network and the inputs are examples for it."""
+def check_params(params: Params) -> None:
+    """Raises ValueError unless each layer takes as many activations as the one before gives."""
     if not params:
         raise ValueError("params are empty: a network has at least one Layer(weights, biases)")
-    n_in = params[0].weights.shape[-1]
+    n_in = params[0].weights.shape[-1] if params[0].weights.shape else "n_in"
     for number, (weights, biases) in enumerate(params):
         if weights.ndim != 2 or biases.shape != weights.shape[:1] or weights.shape[1] != n_in:
             raise ValueError(
@@ -170,11 +176,15 @@ def _checked_inputs(params: Params, inputs: ArrayLike) -> Array:
                 f"expected (n_out, {n_in}) and (n_out,), for {n_in} activations come in"
             )
         n_in = weights.shape[0]
-    inputs = jnp.asarray(inputs)
-    if inputs.ndim == 0 or inputs.shape[-1] != params[0].weights.shape[1]:
+
+
+def _checked_inputs(params: Params, inputs: ArrayLike) -> Array:
+    """The inputs as an array; ValueError unless params are a network and the inputs are examples for it."""
+    check_params(params)
+    inputs, n_in = jnp.asarray(inputs), sizes_of(params)[0]
+    if inputs.ndim == 0 or inputs.shape[-1] != n_in:
         raise ValueError(
-            f"inputs have shape {inputs.shape}, but the network has {params[0].weights.shape[1]} input neurons: "
-            f"expected (..., {params[0].weights.shape[1]})"
+            f"inputs have shape {inputs.shape}, but the network has {n_in} input neurons: expected (..., {n_in})"
         )
     if inputs.size == 0:
         raise ValueError(f"inputs have shape {inputs.shape}: there is no example in them")

@@ -4,6 +4,12 @@ import jax
 import jaxtyping
 import pytest
 
+
+def pytest_configure(config):
+    # Compiling is most of the quick suite's time. The slow tests, and every process that a test starts, compile in full.
+    jax.config.update("jax_disable_most_optimizations", config.getoption("markexpr") == "not slow")
+
+
 jax.config.update("jax_num_cpu_devices", 2)  # for shard_map; must be said before the first computation
 
 

@@ -56,10 +56,6 @@ def by_hand_and_automatic(*problem):
     return backprop(*problem), jax.grad(loss)(*problem)
 
 
-# Hundreds of shapes are compiled once each and run once: half the time without LLVM's optimisations.
-quickly_compiled = jax.jit(by_hand_and_automatic, compiler_options={"xla_backend_optimization_level": 0})
-
-
 random_problems = given(
     sizes=st.lists(st.integers(1, 64), min_size=2, max_size=7),
     hidden=st.sampled_from(ACTIVATIONS),
@@ -70,18 +66,22 @@ random_problems = given(
 
 
 def check_against_automatic_differentiation(sizes, hidden, output, examples, seed):
-    assert_equal_to_rounding(*quickly_compiled(*make_problem(sizes, examples, seed), make_model(hidden, *output)))
+    assert_equal_to_rounding(*by_hand_and_automatic(*make_problem(sizes, examples, seed), make_model(hidden, *output)))
 
 
 @pytest.mark.usefixtures("float64")
 def test_equals_automatic_differentiation():
-    settings(max_examples=25, deadline=None)(random_problems(check_against_automatic_differentiation))()
+    settings(max_examples=20, deadline=None, derandomize=True)(
+        random_problems(check_against_automatic_differentiation)
+    )()
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-def test_equals_automatic_differentiation_500_times():
-    settings(max_examples=500, deadline=None)(random_problems(check_against_automatic_differentiation))()
+def test_equals_automatic_differentiation_300_times():
+    settings(max_examples=300, deadline=None, derandomize=True)(
+        random_problems(check_against_automatic_differentiation)
+    )()
 
 
 @pytest.mark.parametrize(("hidden", "output"), PAIRS)

@@ -125,7 +125,9 @@ def test_a_damaged_run_is_refused_in_one_line(trained, tmp_path, capsys):
     (run.directory / "config.json").write_text('{"hidden": "magic"}')
     assert call("evaluate", run.directory) == 2
     errors = capsys.readouterr().err.splitlines()
-    assert [part in line for part, line in zip(("no parameters were", "damaged", "config.json"), errors, strict=True)]
+    assert all(
+        part in line for part, line in zip(("no parameters were", "damaged", "config.json"), errors, strict=True)
+    )
     assert len(errors) == 3
 
 

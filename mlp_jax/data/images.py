@@ -1,5 +1,6 @@
 """Any picture of a digit, made into what MNIST's digits are."""
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,9 +39,10 @@ def read_digit(path: str | Path) -> Digit:
     Raises DatasetError, a ValueError, for a file that is missing or no image, or a picture without ink.
     """
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")  # a picture that Pillow finds strange or large, but opens
             brightness = _brightness(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a damaged file can make Pillow's decoders raise almost anything
         raise DatasetError(f"{path}: not a readable image ({error})") from error
     border = np.concatenate([brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1]])
     paper, darkest, lightest = np.median(border), brightness.min(), brightness.max()
@@ -50,14 +52,19 @@ def read_digit(path: str | Path) -> Digit:
     if brightness.shape == (SIDE, SIDE):
         pixels = 255 - brightness if inverted else brightness
         return Digit(np.rint(pixels).astype(np.uint8).ravel(), inverted, resized=False)
-    ink = (paper - darkest if inverted else lightest - paper), (paper - brightness if inverted else brightness - paper)
-    return Digit(_centred(np.clip(ink[1] / ink[0], 0, 1)), inverted, resized=True)
+    ink = paper - brightness if inverted else brightness - paper
+    framed = _framed(np.clip(ink / ink.max(), 0, 1))
+    if framed.max() == 0:
+        raise DatasetError(f"{path}: there is too little ink in this picture to see at {SIDE} x {SIDE} pixels")
+    return Digit(np.rint(255 * framed / framed.max()).astype(np.uint8).ravel(), inverted, resized=True)
 
 
 def _brightness(image: Image.Image) -> Float[np.ndarray, "height width"]:
     """How bright each pixel is, 0 to 255; what is transparent shows white paper."""
     if image.mode.startswith(("I", "F")):  # more than 8 bits, on a scale of its own
         levels = np.asarray(image, np.float64)
+        if not np.isfinite(levels).all():
+            raise ValueError("there are pixels that are not finite")
         return 255 * (levels - levels.min()) / max(np.ptp(levels), 1e-9)
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -65,7 +72,7 @@ def _brightness(image: Image.Image) -> Float[np.ndarray, "height width"]:
     return np.asarray(image.convert("L"), np.float64)
 
 
-def _centred(ink: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "784"]:
+def _framed(ink: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "28 28"]:
     """The digit of `ink`, 0 to 1, scaled into a box of 20 x 20 and placed by its centre of mass."""
     ink = np.where(ink < FAINT, 0, ink)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
@@ -73,11 +80,11 @@ def _centred(ink: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "784"]
     scale = BOX / max(cut.size)
     width, height = (max(1, round(scale * length)) for length in cut.size)
     digit = np.asarray(cut.resize((width, height), Image.Resampling.LANCZOS), np.float64)
-    mass = digit.sum()
+    mass = max(digit.sum(), 1)  # 0 where thin lines vanished
     row = CENTRE - round(digit.sum(axis=1) @ np.arange(height) / mass)
     column = CENTRE - round(digit.sum(axis=0) @ np.arange(width) / mass)
     # A digit whose mass lies at one end would leave the frame: it stays inside, as near to the centre as it can.
     row, column = min(max(row, 0), SIDE - height), min(max(column, 0), SIDE - width)
     framed = np.zeros((SIDE, SIDE))
     framed[row : row + height, column : column + width] = digit
-    return np.rint(255 * framed / framed.max()).astype(np.uint8).ravel()
+    return framed

@@ -46,6 +46,7 @@ class Run:
         versions = {name: metadata.version(name) for name in ("mlp_jax", "jax", "jaxlib", "optax", "numpy")}
         config = {**config, "versions": {"python": platform.python_version(), **versions}}
         (directory / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        (directory / METRICS).touch()
         return cls(directory, config)
 
     @classmethod

@@ -42,7 +42,14 @@ def update(
     optimizer: optax.GradientTransformation,
     gradient: GradientRule = backprop,
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """One step downhill on one mini-batch. Returns the new state and the batch's mean cost before the step."""
+    """One step downhill on one mini-batch (lesson 3).
+
+    inputs: activations of the first layer, (batch, n_in); targets: wanted outputs, (batch, n_out).
+    optimizer: the Optax transformation that the state was started with.
+    gradient: any rule with the signature of `backprop`.
+
+    Returns the new state and the batch's mean cost before the step, (). Raises ValueError for shapes that do not fit.
+    """
     cost = loss(state.params, inputs, targets, model)  # shares its forward pass with the rule's once compiled
     direction = gradient(state.params, inputs, targets, model)
     change, optimizer_state = optimizer.update(direction, state.optimizer_state, state.params)
@@ -63,10 +70,16 @@ def train_epoch(
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One epoch of mini-batch gradient descent: every example once, in the given order (lesson 3).
 
-    Where the batch size does not divide the examples, the last update averages over the fewer that are left. The
-    buffers of `state` are donated: do not use it afterwards. Returns the new state and the mean cost of the examples,
-    each counted just before the update it took part in.
+    state: its buffers are donated; do not use it afterwards.
+    images: (n, pixels) uint8, 0 to 255. labels: (n,) from 0 to the number of outputs - 1.
+    order: which example comes when, each from 0 to n - 1 (not checked: an index out of range finds the nearest).
+    batch_size: 1 or more; where it does not divide the examples, the last update averages over the fewer left.
+
+    Returns the new state and the mean cost of the examples, (), each counted just before the update that it took part
+    in. Raises ValueError for images that are not uint8, a batch size below 1, or shapes that do not fit.
     """
+    if batch_size < 1:
+        raise ValueError(f"the batch size is {batch_size}: expected 1 or more")
 
     def step(state: TrainState, batch: Integer[Array, " batch"]) -> tuple[TrainState, Float[Array, ""]]:
         inputs = as_inputs(rows(images, batch), state.params)
@@ -88,5 +101,7 @@ def rows(array: Array, indices: Integer[Array, " batch"]) -> Array:
 
 
 def as_inputs(images: UInt8[Array, "*batch pixels"], params: Params) -> Float[Array, "*batch pixels"]:
-    """Pixels from 0 to 255 as activations from 0 to 1, in the type of the parameters."""
+    """Pixels from 0 to 255 as activations from 0 to 1, in the type of the parameters. ValueError unless uint8."""
+    if images.dtype != jnp.uint8:
+        raise ValueError(f"images are {images.dtype}: expected uint8, from 0 to 255, as a Dataset has them")
     return images.astype(params[0].weights.dtype) * (1 / 255)

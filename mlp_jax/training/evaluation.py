@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer, UInt8
@@ -29,7 +30,7 @@ class Evaluation(NamedTuple):
     @property
     def accuracy(self) -> float:
         """The fraction of images whose answer is their label, 0 to 1."""
-        return 1 - self.wrong / int(self.confusion.sum())
+        return int(np.trace(self.confusion)) / int(self.confusion.sum())
 
 
 def evaluate(
@@ -38,15 +39,22 @@ def evaluate(
     labels: Integer[ArrayLike, " n"],
     model: Model = Model(),
 ) -> Evaluation:
-    """The mean cost and the confusion matrix of the network on labelled images."""
-    cost, answers = _costs_and_answers(params, images, labels, model)
-    confusion = np.zeros((len(params[-1].biases),) * 2, np.int64)
-    np.add.at(confusion, (np.asarray(labels), np.asarray(answers)), 1)
+    """The mean cost and the confusion matrix of a network on labelled images.
+
+    images: (n, pixels) uint8, 0 to 255. labels: (n,) from 0 to the number of outputs - 1. Raises ValueError for
+    images that are not uint8, labels out of range, or shapes that do not fit.
+    """
+    labels, classes = np.asarray(labels), len(params[-1].biases)
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}: expected 0 to {classes - 1}")
+    cost, answers = _cost_and_answers(params, jnp.asarray(images), jnp.asarray(labels), model)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, np.asarray(answers)), 1)
     return Evaluation(float(cost), confusion)
 
 
 @jax.jit
-def _costs_and_answers(
+def _cost_and_answers(
     params: Params, images: Array, labels: Array, model: Model
 ) -> tuple[Float[Array, ""], Integer[Array, " n"]]:
     inputs = as_inputs(images, params)

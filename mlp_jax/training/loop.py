@@ -1,7 +1,7 @@
 """Training from random parameters to trained ones."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from mlp_jax.backprop import backprop
 from mlp_jax.data import Dataset
-from mlp_jax.network import Model, Params
+from mlp_jax.network import Model, Params, sizes_of
 from mlp_jax.training.epoch import GradientRule, TrainState, train_epoch
 from mlp_jax.training.evaluation import evaluate
 from mlp_jax.training.optimizer import make_optimizer
@@ -65,11 +65,11 @@ def fit(
     seed: the order of the examples in an epoch depends on the seed and the epoch's number alone.
     callback: called after each epoch with the state, which it may keep, and the metrics; a true return stops training.
 
-    Returns the last state. Raises ValueError for parameters that do not fit the data or a batch size that the data
-    cannot fill, and DivergenceError, with the state after the last good epoch, when a cost or parameter stops being
-    finite.
+    Returns the last state. Raises ValueError for parameters that do not fit the data, fewer than 1 epoch, a batch
+    size that is not 1 to the number of training images, or a seed that is not 0 to 2^32 - 1; and DivergenceError, with
+    the state after the last good epoch, when a cost or parameter stops being finite.
     """
-    check_fit(params, dataset, epochs, batch_size, seed)
+    check_fit(sizes_of(params), dataset, epochs, batch_size, seed)
     examples = len(dataset.train_labels)
     if optimizer is None:
         optimizer = make_optimizer(schedule="cosine", steps=epochs * -(-examples // batch_size))
@@ -102,14 +102,17 @@ def epoch_order(seed: int, epoch: int, examples: int) -> Int[np.ndarray, " examp
     return np.random.default_rng((seed, epoch)).permutation(np.int32(examples))
 
 
-def check_fit(params: Params, dataset: Dataset, epochs: int, batch_size: int, seed: int) -> None:
-    """ValueError, saying what to change, unless `fit` can train these parameters on this data with these settings."""
-    n_in, n_out = params[0].weights.shape[1], len(params[-1].biases)
+def check_fit(sizes: Sequence[int], dataset: Dataset, epochs: int, batch_size: int, seed: int) -> None:
+    """Raises ValueError, saying what to change, for settings that `fit` cannot train with.
+
+    sizes: neurons of each layer, which must start at the data's pixels and end at its classes. epochs: 1 or more.
+    batch_size: from 1 to the number of training images. seed: from 0 to 2^32 - 1.
+    """
     pixels, examples = dataset.train_images.shape[1], len(dataset.train_images)
-    if (n_in, n_out) != (pixels, dataset.classes):
+    if len(sizes) < 2 or (sizes[0], sizes[-1]) != (pixels, dataset.classes):
         raise ValueError(
-            f"the network has {n_in} inputs and {n_out} outputs, but the data have {pixels} pixels and "
-            f"{dataset.classes} classes: let the sizes start at {pixels} and end at {dataset.classes}"
+            f"the sizes are {tuple(sizes)}, but the data have {pixels} pixels and {dataset.classes} classes: "
+            f"let the sizes start at {pixels} and end at {dataset.classes}"
         )
     if not 1 <= batch_size <= examples:
         raise ValueError(f"the batch size is {batch_size}: expected 1 to {examples}, the number of training examples")

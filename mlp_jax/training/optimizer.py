@@ -1,10 +1,11 @@
 """Optimisers by name, for the command line and for the default run."""
 
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 Schedule = Literal["constant", "cosine"]
@@ -16,23 +17,50 @@ LEARNING_RATE = 3.0
 
 @cache  # the same optimiser is the same object, so that what was compiled for it is found again
 def make_optimizer(
-    name: str = "sgd", learning_rate: float = LEARNING_RATE, schedule: Schedule = "constant", steps: int = 1
+    name: str = "sgd",
+    learning_rate: float = LEARNING_RATE,
+    schedule: Schedule = "constant",
+    steps: int | None = None,
 ) -> optax.GradientTransformation:
     """The optimiser that Optax has under this name, "sgd" or "adam" for instance.
 
-    learning_rate: above 0. schedule: "constant", or "cosine", which falls from the learning rate to 0 over `steps`
-    updates (Loshchilov and Hutter 2017). Raises ValueError for a name that Optax does not have, or a learning rate
-    that is not above 0.
+    learning_rate: above 0.
+    schedule: "constant", or "cosine", which falls from the learning rate to 0 over `steps` updates, as many as
+        training makes (Loshchilov and Hutter 2017).
+
+    Raises ValueError for a name under which Optax has nothing that goes downhill by a learning rate and gradients
+    alone, a learning rate that is not above 0, another schedule, or a cosine without steps.
     """
     if not (0 < learning_rate < float("inf")):
         raise ValueError(f"the learning rate is {learning_rate}: expected a finite number above 0")
-    rate = optax.cosine_decay_schedule(learning_rate, steps) if schedule == "cosine" else learning_rate
+    if schedule not in get_args(Schedule) or (schedule == "cosine" and not steps):
+        raise ValueError(
+            f"the schedule is {schedule!r} over {steps} steps: expected constant, or cosine over 1 or more"
+        )
+    rate = optax.cosine_decay_schedule(learning_rate, steps) if schedule == "cosine" and steps else learning_rate
     try:
         optimizer = getattr(optax, name)(rate)
-        jax.eval_shape(lambda params: optimizer.update(params, optimizer.init(params), params), jnp.zeros(1))
+        goes_downhill = _goes_downhill(optimizer)
     except (AttributeError, TypeError, ValueError):
+        goes_downhill = False
+    if not goes_downhill:
         raise ValueError(
-            f"Optax has no optimiser {name!r} that works from a learning rate and gradients alone: "
+            f"Optax has no optimiser {name!r} that goes downhill by a learning rate and gradients alone: "
             "try sgd, adam, adamw, lion or rmsprop"
-        ) from None
+        )
     return optimizer
+
+
+def _goes_downhill(optimizer: optax.GradientTransformation) -> bool:
+    """Whether gradients of 1 lower a parameter; two of them, for some optimisers wait for the second."""
+
+    @jax.jit
+    def two_changes() -> jax.Array:
+        params, state, changes = jnp.ones(1), optimizer.init(jnp.ones(1)), []
+        for _ in range(2):
+            change, state = optimizer.update(jnp.ones(1), state, params)
+            changes.append(change)
+        return jnp.concatenate(changes)
+
+    changes = np.asarray(two_changes())
+    return bool((changes <= 0).all() and (changes < 0).any())

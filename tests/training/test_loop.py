@@ -104,8 +104,10 @@ def test_parameters_that_overflow_behind_a_finite_cost_are_noticed():
 
 
 BAD = {
-    "10 outputs, but the data have 784 pixels and 10 classes: let the sizes start at 784": {"sizes": (700, 10)},
-    "784 inputs and 9 outputs, .* end at 10": {"sizes": (784, 9)},
+    r"sizes are \(700, 16, 10\), but the data have 784 pixels and 10 classes: .* start at 784": {
+        "sizes": (700, 16, 10)
+    },
+    r"sizes are \(784, 9\), .* end at 10": {"sizes": (784, 9)},
     "batch size is 0: expected 1 to 1050": {"batch_size": 0},
     "batch size is 1051: expected 1 to 1050": {"batch_size": 1051},
     "number of epochs is 0: expected 1 or more": {"epochs": 0},

@@ -38,7 +38,10 @@ def test_the_same_settings_are_the_same_object_so_that_nothing_is_compiled_twice
     assert make_optimizer("sgd", 0.5, "cosine", 7) is make_optimizer("sgd", 0.5, "cosine", 7)
 
 
-@pytest.mark.parametrize("name", ["sdg", "", "apply_updates", "chain", "polyak_sgd", "lbfgs", "__name__", "losses"])
+@pytest.mark.parametrize(
+    "name",
+    ["sdg", "", "apply_updates", "chain", "polyak_sgd", "lbfgs", "scale", "clip", "scale_by_adam", "freeze", "losses"],
+)
 def test_what_is_no_optimiser_is_refused(name):
     with pytest.raises(ValueError, match=f"Optax has no optimiser '{name}' .*: try sgd, adam"):
         make_optimizer(name, 0.1)
