@@ -47,10 +47,8 @@ def train(settings: arguments.Train) -> int:
     run = Run.create(settings.out, config)
     run.save(params)
     console = _console()
-    console.print(
-        f"{device}: {'-'.join(map(str, settings.sizes))}, {sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, "
-        f"{examples:,} images in batches of {settings.batch_size}"
-    )
+    sizes, count = "-".join(map(str, settings.sizes)), sum(leaf.size for leaf in jax.tree.leaves(params))
+    console.print(f"{device}: {sizes}, {count:,} parameters, {examples:,} images in batches of {settings.batch_size}")
     history: list[EpochMetrics] = []
     status = 0
     with _interrupts_remembered() as interrupted, _progress(console) as progress:

@@ -146,7 +146,8 @@ def loss(
 ) -> Float[Array, ""]:
     """The cost averaged over the examples, C, which training minimises (lesson 2).
 
-    targets: the wanted outputs y, one for each output neuron of each example. Raises ValueError for shapes that do not fit.
+    targets: the wanted outputs y, one for each output neuron of each example. Raises ValueError for shapes that do not
+    fit.
     """
     weighted_sums, _ = forward_pass(params, inputs, model)
     targets = checked_targets(targets, weighted_sums[-1])

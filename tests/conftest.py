@@ -6,7 +6,7 @@ import pytest
 
 
 def pytest_configure(config):
-    # Compiling is most of the quick suite's time. The slow tests, and every process that a test starts, compile in full.
+    # Compiling is most of the quick suite's time. Slow tests, and every process that a test starts, compile in full.
     jax.config.update("jax_disable_most_optimizations", config.getoption("markexpr") == "not slow")
 
 

@@ -125,10 +125,34 @@ def test_a_damaged_run_is_refused_in_one_line(trained, tmp_path, capsys):
     (run.directory / "config.json").write_text('{"hidden": "magic"}')
     assert call("evaluate", run.directory) == 2
     errors = capsys.readouterr().err.splitlines()
-    assert all(
-        part in line for part, line in zip(("no parameters were", "damaged", "config.json"), errors, strict=True)
-    )
-    assert len(errors) == 3
+    for part, line in zip(("no parameters were", "damaged", "config.json"), errors, strict=True):
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": None},
+        {"hidden": "jax"},
+        {"output": "Activation"},
+        {"cost": 3},
+        {"output": "tanh", "cost": "cross_entropy"},
+    ],
+    ids=str,
+)
+def test_a_config_changed_by_hand_is_refused_in_one_line(trained, tmp_path, capsys, change):
+    config = dict(Run.open(trained[0]).config) | change
+    run = Run.create(tmp_path / "run", {name: value for name, value in config.items() if value is not None})
+    run.save(load_params(trained[0] / "params.safetensors"))
+    assert call("evaluate", run.directory) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_parameters_for_other_classes_are_refused(trained, tmp_path, capsys):
+    run = Run.create(tmp_path / "run", Run.open(trained[0]).config)
+    run.save(init_params(jax.random.key(0), (784, 3)))
+    assert call("evaluate", run.directory) == 2
+    assert "has 3 outputs, but the data have 10 classes" in capsys.readouterr().err
 
 
 def test_compare_agrees_and_exits_with_1_where_a_rule_is_wrong(capsys, monkeypatch):
@@ -187,6 +211,28 @@ def test_control_c_keeps_what_is_trained(tmp_path):
     assert summary["test_accuracy"] == lines[-1]["test_accuracy"]
     outputs = feedforward(load_params(directory / "params.safetensors"), MNIST.test_images / np.float32(255))
     assert np.mean(np.argmax(outputs, -1) == MNIST.test_labels) == pytest.approx(summary["test_accuracy"], abs=1e-7)
+
+
+@pytest.mark.parametrize("delay", [0.3, 0.5, 0.65, 1.0, 1.9])
+def test_control_c_before_training_ends_the_program(tmp_path, delay):
+    """Whatever it is doing just then: importing JAX, reading data, compiling."""
+    command = [sys.executable, "-m", "mlp_jax.cli", "train", "--epochs", "100000", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    python_was_starting = "KeyboardInterrupt" in err and "site-packages/jax/" not in err
+    assert process.returncode in (-signal.SIGINT, 130) or python_was_starting
+
+
+def test_output_reaches_what_cannot_show_it(trained):
+    """An ASCII pipe, in an environment that asks for colours."""
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "FORCE_COLOR": "1"}
+    coloured = str(trained[0].parent / "coloured")
+    for arguments in (["evaluate", str(trained[0])], ["train", "--epochs", "1", "--out", coloured]):
+        command = [sys.executable, "-m", "mlp_jax.cli", *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        assert json.loads(result.stdout.splitlines()[-1])["of"] == 10_000
 
 
 def test_a_terminal_gets_a_bar_and_a_pipe_none(trained, tmp_path):

@@ -1,5 +1,6 @@
 """Optimisers by name, for the command line and for the default run."""
 
+from contextlib import suppress
 from functools import cache
 from typing import Literal, get_args
 
@@ -38,17 +39,14 @@ def make_optimizer(
             f"the schedule is {schedule!r} over {steps} steps: expected constant, or cosine over 1 or more"
         )
     rate = optax.cosine_decay_schedule(learning_rate, steps) if schedule == "cosine" and steps else learning_rate
-    try:
+    with suppress(AttributeError, TypeError, ValueError):
         optimizer = getattr(optax, name)(rate)
-        goes_downhill = _goes_downhill(optimizer)
-    except (AttributeError, TypeError, ValueError):
-        goes_downhill = False
-    if not goes_downhill:
-        raise ValueError(
-            f"Optax has no optimiser {name!r} that goes downhill by a learning rate and gradients alone: "
-            "try sgd, adam, adamw, lion or rmsprop"
-        )
-    return optimizer
+        if _goes_downhill(optimizer):
+            return optimizer
+    raise ValueError(
+        f"Optax has no optimiser {name!r} that goes downhill by a learning rate and gradients alone: "
+        "try sgd, adam, adamw, lion or rmsprop"
+    )
 
 
 def _goes_downhill(optimizer: optax.GradientTransformation) -> bool:

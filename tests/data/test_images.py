@@ -110,6 +110,28 @@ def test_a_blank_picture_is_refused(tmp_path, side, level):
         read_digit(path)
 
 
+def test_specks_that_vanish_and_pixels_that_are_no_numbers_are_refused(tmp_path):
+    specks = np.zeros((1000, 1000), np.uint8)
+    specks[0, 1] = specks[998, 999] = 255
+    with pytest.raises(DatasetError, match="specks.png: there is too little ink"):
+        read_digit(save(tmp_path / "specks.png", specks))
+    with pytest.raises(DatasetError, match=r"nan.tif: not a readable image \(there are pixels that are not finite"):
+        read_digit(save(tmp_path / "nan.tif", np.full((30, 30), np.nan, np.float32)))
+
+
+def test_whatever_a_decoder_raises_is_said_in_one_way(tmp_path, monkeypatch):
+    """Damaged files have made Pillow's decoders raise each of these."""
+    path = save(tmp_path / "a.png", DIGITS[0])
+    for error in (NotImplementedError, TypeError, AttributeError, MemoryError):
+
+        def fail(_, error=error):
+            raise error("inside")
+
+        monkeypatch.setattr("mlp_jax.data.images._brightness", fail)
+        with pytest.raises(DatasetError, match=r"a.png: not a readable image \(inside\)"):
+            read_digit(path)
+
+
 def test_what_is_no_image_is_refused(tmp_path):
     whole = save(tmp_path / "a.png", enlarged(DIGITS[0])).read_bytes()
     for name, content in (("text.png", b"hello"), ("empty.png", b""), ("cut.png", whole[: len(whole) // 2])):

@@ -46,6 +46,19 @@ def test_a_damaged_file_is_refused(tmp_path, content):
         load_params(tmp_path / "params.safetensors")
 
 
+def test_layers_that_do_not_fit_are_refused(tmp_path):
+    one, other = init_params(jax.random.key(0), (3, 4, 2))
+    for params in ((other, one), (one._replace(weights=one.biases),), (one._replace(biases=one.biases[1:]),)):
+        save_params(tmp_path / "params.safetensors", params)
+        with pytest.raises(ValueError, match=r"layer [01] has weights .* and biases .*: expected"):
+            load_params(tmp_path / "params.safetensors")
+
+
+def test_what_cannot_be_written_is_an_oserror(tmp_path):
+    with pytest.raises(OSError, match="missing/params.safetensors cannot be written"):
+        save_params(tmp_path / "missing" / "params.safetensors", init_params(jax.random.key(0), (2, 2)))
+
+
 @pytest.mark.parametrize("names", [[], ["x"], ["layers.0.weights"], ["layers.1.weights", "layers.1.biases"]])
 def test_tensors_of_something_else_are_refused(tmp_path, names):
     safetensors.numpy.save_file({name: np.ones(2) for name in names}, tmp_path / "params.safetensors")

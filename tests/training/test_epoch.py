@@ -115,6 +115,15 @@ def test_the_buffers_of_the_state_are_donated():
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
+@pytest.mark.usefixtures("as_installed")
+def test_scaled_images_and_empty_batches_are_refused():
+    optimizer, order = optax.sgd(RATE), epoch_order(0, 0, EXAMPLES)
+    with pytest.raises(ValueError, match="images are float32: expected uint8"):
+        train_epoch(start(optimizer), IMAGES.astype(np.float32), LABELS, order, Model(), optimizer, 5)
+    with pytest.raises(ValueError, match="batch size is 0: expected 1 or more"):
+        train_epoch(start(optimizer), IMAGES, LABELS, order, Model(), optimizer, 0)
+
+
 def test_pixels_become_activations_from_0_to_1():
     inputs = as_inputs(jnp.arange(256, dtype=jnp.uint8), PARAMS)
     np.testing.assert_allclose(inputs, np.arange(256) / 255, rtol=2**-23)

@@ -131,6 +131,14 @@ def test_evaluation_counts_answers_by_class():
     np.testing.assert_allclose(result.loss, loss(PARAMS, inputs, targets), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("as_installed")
+def test_evaluation_refuses_scaled_images_and_labels_out_of_range():
+    with pytest.raises(ValueError, match="images are float32: expected uint8, from 0 to 255"):
+        evaluate(PARAMS, SMALL.test_images / np.float32(255), SMALL.test_labels)
+    with pytest.raises(ValueError, match="labels run from -1 to 8: expected 0 to 9"):
+        evaluate(PARAMS, SMALL.test_images, SMALL.test_labels - 1)
+
+
 @pytest.mark.slow
 def test_the_default_run_reaches_its_accuracy():
     """Median over seeds 0 to 7 of the test accuracy after 30 epochs of 784-16-16-10 with its default settings."""

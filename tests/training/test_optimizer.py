@@ -53,6 +53,13 @@ def test_a_learning_rate_that_goes_nowhere_is_refused(rate):
         make_optimizer("sgd", rate)
 
 
+@pytest.mark.parametrize(("schedule", "steps"), [("cosine", None), ("cosine", 0), ("cosin", 10)])
+@pytest.mark.usefixtures("as_installed")
+def test_a_schedule_that_cannot_be_is_refused(schedule, steps):
+    with pytest.raises(ValueError, match=f"schedule is '{schedule}' over {steps} steps: expected constant, or cosine"):
+        make_optimizer("sgd", 0.1, schedule, steps)
+
+
 @pytest.mark.parametrize(
     ("sizes", "batch", "before", "after"),
     [
