@@ -35,9 +35,7 @@ def train(settings: arguments.Train) -> int:
     model = _model(settings.hidden, settings.output, settings.cost)
     params = init_params(jax.random.key(settings.seed), settings.sizes)
     examples, tests = len(dataset.train_labels), len(dataset.test_labels)
-    rate = settings.learning_rate
-    if rate is None:
-        rate = training.LEARNING_RATE if settings.optimizer == "sgd" else 0.001
+    rate = _learning_rate(settings)
     steps = settings.epochs * -(-examples // settings.batch_size)
     optimizer = training.make_optimizer(settings.optimizer, rate, settings.schedule, steps)
 
@@ -83,9 +81,10 @@ def train(settings: arguments.Train) -> int:
         if interrupted():
             status = 130
     accuracy = history[-1].test_accuracy if history else None
+    wrong = None if accuracy is None else round((1 - accuracy) * tests)
     _print_json(
         test_accuracy=accuracy,
-        wrong=None if accuracy is None else round((1 - accuracy) * tests),
+        wrong=wrong,
         of=tests,
         seconds=round(sum(metrics.seconds for metrics in history), 3),
         run=str(run.directory),
@@ -165,6 +164,12 @@ def compare(settings: arguments.Compare) -> int:
     verdict = "they agree" if agree else "they disagree"
     console.print(f"{verdict}: rounding explains a relative difference up to {bound:.1e}")
     return 0 if agree else 1
+
+
+def _learning_rate(settings: arguments.Train) -> float:
+    if settings.learning_rate is not None:
+        return settings.learning_rate
+    return training.LEARNING_RATE if settings.optimizer == "sgd" else 0.001
 
 
 def _model(hidden: str, output: str, cost: str) -> Model:

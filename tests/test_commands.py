@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -237,7 +238,6 @@ def test_output_reaches_what_cannot_show_it(trained):
 
 def test_a_terminal_gets_a_bar_and_a_pipe_none(trained, tmp_path):
     assert "\x1b" not in trained[1].stdout
-    pty = pytest.importorskip("pty")
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "mlp_jax.cli", "train", "--epochs", "2", "--out", str(tmp_path / "run")]
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
