@@ -13,7 +13,8 @@ Schedule = Literal["constant", "cosine"]
 
 LEARNING_RATE = 3.0
 """The rate that serves plain SGD best on 784-16-16-10 with batches of 100 and cosine decay over 30 epochs, chosen on
-10,000 of the training images: of 1, 2, 3, 4, 6 and 8 the one with the best median and minimum over eight seeds."""
+10,000 of the training images over eight seeds: of 1, 2, 3, 4, 6 and 8 the one whose worst seed does best (94.6 %), with
+a median (94.90 %) next to that of 4 (94.95 %)."""
 
 
 @cache  # the same optimiser is the same object, so that what was compiled for it is found again
