@@ -34,7 +34,7 @@ def train(settings: arguments.Train) -> int:
     training.check_fit(settings.sizes, dataset, settings.epochs, settings.batch_size, settings.seed)
     model = _model(settings.hidden, settings.output, settings.cost)
     params = init_params(jax.random.key(settings.seed), settings.sizes)
-    examples, tests = len(dataset.train_labels), len(dataset.test_labels)
+    examples = len(dataset.train_labels)
     rate = _learning_rate(settings)
     steps = settings.epochs * -(-examples // settings.batch_size)
     optimizer = training.make_optimizer(settings.optimizer, rate, settings.schedule, steps)
@@ -80,15 +80,7 @@ def train(settings: arguments.Train) -> int:
             status = 1
         if interrupted():
             status = 130
-    accuracy = history[-1].test_accuracy if history else None
-    wrong = None if accuracy is None else round((1 - accuracy) * tests)
-    _print_json(
-        test_accuracy=accuracy,
-        wrong=wrong,
-        of=tests,
-        seconds=round(sum(metrics.seconds for metrics in history), 3),
-        run=str(run.directory),
-    )
+    _print_summary(history, len(dataset.test_labels), run)
     return status
 
 
@@ -196,6 +188,13 @@ def _console() -> Console:
 def _progress(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not sys.stdout.isatty())
+
+
+def _print_summary(history: list[EpochMetrics], tests: int, run: Run) -> None:
+    accuracy = history[-1].test_accuracy if history else None
+    wrong = None if accuracy is None else round((1 - accuracy) * tests)
+    seconds = round(sum(metrics.seconds for metrics in history), 3)
+    _print_json(test_accuracy=accuracy, wrong=wrong, of=tests, seconds=seconds, run=str(run.directory))
 
 
 def _print_json(**values: object) -> None:
