@@ -1,5 +1,5 @@
 from .activations import Activation, identity, leaky_relu, relu, sigmoid, silu, softmax, tanh
-from .backprop import backprop
+from .backprop import GradientRule, backprop
 from .costs import Cost, cross_entropy, quadratic
 from .data import Dataset, DatasetError, load_dataset
 from .network import Layer, Model, Params, feedforward, forward_pass, init_params, loss, predict
@@ -7,7 +7,6 @@ from .training import (
     DivergenceError,
     EpochMetrics,
     Evaluation,
-    GradientRule,
     TrainState,
     evaluate,
     fit,

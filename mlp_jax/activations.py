@@ -31,9 +31,12 @@ class Activation(NamedTuple):
 
 
 def gradient_through(
-    activation: Activation, z: Float[Array, "*batch n"], gradient: Float[Array, "*batch n"]
-) -> Float[Array, "*batch n"]:
-    """dC/dz from z and gradient = dC/da: the chain rule over one activation function (lesson 4)."""
+    activation: Activation, z: Float[Array, "*#batch n"], gradient: Float[Array, "*#batch n"]
+) -> Float[Array, "*#batch n"]:
+    """dC/dz from z and gradient = dC/da: the chain rule over one activation function (lesson 4).
+
+    Leading axes broadcast: several gradients may come through the same weighted sums.
+    """
     derivative = activation.derivative(z)
     if derivative.ndim == z.ndim:
         return gradient * derivative

@@ -4,6 +4,9 @@ The four equations carry Nielsen's names (chapter 2). The first two yield the er
 backward pass can tell follows from them and the activations.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -11,6 +14,39 @@ from jaxtyping import Array, Float
 
 from mlp_jax.activations import gradient_through
 from mlp_jax.network import Layer, Model, Params, checked_targets, forward_pass
+
+GradientRule = Callable[[Params, Array, Array, Model], Params]
+"""Any function with the signature of `backprop`: (params, inputs, targets, model) to a pytree like params."""
+
+
+def backprop(
+    params: Params,
+    inputs: Float[ArrayLike, "*batch n_in"],
+    targets: Float[ArrayLike, "*batch n_out"],
+    model: Model = Model(),
+) -> Params:
+    """The gradient of `loss` with respect to the parameters, by hand: what `jax.grad(loss)` says, to rounding.
+
+    Returns a pytree like `params`, types included: the average over the examples of each one's gradient. Raises
+    ValueError for shapes that do not fit.
+    """
+    deltas, activations = deltas_and_activations(params, inputs, targets, model)
+    return average_gradient(params, deltas, activations)
+
+
+def deltas_and_activations(
+    params: Params,
+    inputs: Float[ArrayLike, "*batch n_in"],
+    targets: Float[ArrayLike, "*batch n_out"],
+    model: Model = Model(),
+) -> tuple[tuple[Float[Array, "*batch _"], ...], tuple[Float[Array, "*batch _"], ...]]:
+    """For each layer the errors of its neurons, (*batch, n_out), and the activations that come in, (*batch, n_in).
+
+    They are all that a gradient is made of: that of w_jk, for one example, is delta_j a_k. Raises ValueError for shapes
+    that do not fit.
+    """
+    weighted_sums, activations = forward_pass(params, inputs, model)
+    return backward_pass(params, weighted_sums, targets, model), activations[:-1]
 
 
 def backward_pass(
@@ -26,6 +62,19 @@ def backward_pass(
     """
     targets = checked_targets(targets, weighted_sums[-1])
     delta = model.cost.after(model.output).derivative(weighted_sums[-1], targets)  # BP1
+    return propagate_back(params, weighted_sums, delta, model)
+
+
+def propagate_back(
+    params: Params,
+    weighted_sums: tuple[Float[Array, "*#batch _"], ...],
+    delta: Float[Array, "*#batch n_out"],
+    model: Model = Model(),
+) -> tuple[Float[Array, "*#batch _"], ...]:
+    """From the derivative of anything with respect to the last weighted sums, that to all of them, layer by layer.
+
+    delta: its leading axes are those of the weighted sums, or broadcast with them.
+    """
     deltas = [delta]
     for layer, z in zip(params[:0:-1], weighted_sums[-2::-1], strict=True):
         delta = gradient_through(model.hidden, z, delta @ layer.weights)  # BP2
@@ -33,26 +82,32 @@ def backward_pass(
     return tuple(reversed(deltas))
 
 
-def backprop(
-    params: Params,
-    inputs: Float[ArrayLike, "*batch n_in"],
-    targets: Float[ArrayLike, "*batch n_out"],
-    model: Model = Model(),
+def average_gradient(
+    params: Params, deltas: tuple[Float[Array, "*batch _"], ...], activations: tuple[Float[Array, "*batch _"], ...]
 ) -> Params:
-    """The gradient of `loss` with respect to the parameters, by hand: what `jax.grad(loss)` says, to rounding.
+    """dC_0/dw_jk = delta_j a_k (BP4) and dC_0/db_j = delta_j (BP3), averaged over the examples.
 
-    Returns a pytree like `params`, types included: the average over the examples of each one's gradient. Raises
-    ValueError for shapes that do not fit.
+    Returns a pytree like `params`, types included.
     """
-    weighted_sums, activations = forward_pass(params, inputs, model)
-    deltas = backward_pass(params, weighted_sums, targets, model)
-    gradient = tuple(map(_average_gradient, deltas, activations[:-1]))
+    gradient = tuple(map(_average_outer_product, deltas, activations))
     return jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, tuple(params))
 
 
-def _average_gradient(delta: Float[Array, "*batch n_out"], a: Float[Array, "*batch n_in"]) -> Layer:
-    """dC_0/dw_jk = delta_j a_k (BP4) and dC_0/db_j = delta_j (BP3), averaged over the examples."""
+def _average_outer_product(delta: Float[Array, "*batch n_out"], a: Float[Array, "*batch n_in"]) -> Layer:
     delta = delta.reshape(-1, delta.shape[-1])
     a = a.reshape(-1, a.shape[-1])
     examples = len(delta)
     return Layer(weights=delta.T @ a / examples, biases=jnp.sum(delta, axis=0) / examples)
+
+
+def check_like_params(tree: Any, params: Params, name: str) -> None:
+    """Raises ValueError, which calls the tree by its name, unless it has the structure and the shapes of params."""
+    given, expected = jax.tree.structure(tree), jax.tree.structure(params)
+    if given != expected:
+        raise ValueError(f"{name} has the structure {given}: expected that of the parameters, {expected}")
+    for (path, leaf), parameter in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(params), strict=True):
+        if jnp.shape(leaf) != jnp.shape(parameter):
+            raise ValueError(
+                f"{name} has shape {jnp.shape(leaf)} at {jax.tree_util.keystr(path)}: "
+                f"expected that of the parameters, {jnp.shape(parameter)}"
+            )

@@ -22,28 +22,33 @@ class Cost(NamedTuple):
     value: C_0(a, y), (*batch,).
     derivative: dC_0/da, (*batch, n).
     domain: the interval that activations must lie in for the cost to have a meaning.
-    closed_forms: pairs of an output activation and the same cost written as a function of the weighted sums z:
-        `value(z, y)` and `derivative(z, y)` = dC_0/dz. They are for costs whose two steps, first a = sigma(z) and then
-        C_0(a, y), would lose what the whole keeps: the logarithm of an activation that has rounded to 0, say.
+    closed_forms: triples of an output activation, the cost after it, and that same cost written as a function of the
+        weighted sums z: `value(z, y)` and `derivative(z, y)` = dC_0/dz. They are for costs whose two steps, first
+        a = sigma(z) and then C_0(a, y), would lose what the whole keeps: the logarithm of an activation that has
+        rounded to 0, say.
     """
 
     value: Callable[[Array, Array], Array]
     derivative: Callable[[Array, Array], Array]
     domain: tuple[float, float] = (-INFINITY, INFINITY)
-    closed_forms: "tuple[tuple[Activation, Cost], ...]" = ()
+    closed_forms: "tuple[tuple[Activation, Cost, Cost], ...]" = ()
 
     def after(self, output: Activation) -> "Cost":
         """This cost as a function of the weighted sums z that `output` makes activations of.
 
         The derivative of what is returned is dC_0/dz, the error delta of the last layer.
         """
-        for activation, closed_form in self.closed_forms:
+        for activation, _, closed_form in self.closed_forms:
             if activation == output:
                 return closed_form
         return Cost(
             value=lambda z, y: self.value(output.value(z), y),
             derivative=lambda z, y: gradient_through(output, z, self.derivative(output.value(z), y)),
         )
+
+    def of(self, output: Activation) -> "Cost":
+        """This cost as a function of the activations that `output` gives: itself, but for closed forms."""
+        return next((cost for activation, cost, _ in self.closed_forms if activation == output), self)
 
 
 def _quadratic(a: Array, y: Array) -> Array:
@@ -60,6 +65,14 @@ def _cross_entropy(a: Array, y: Array) -> Array:
 
 def _cross_entropy_derivative(a: Array, y: Array) -> Array:
     return (a - y) / (a * (1 - a))
+
+
+def _categorical_cross_entropy(a: Array, y: Array) -> Array:
+    return -jnp.sum(xlogy(y, a), axis=-1)
+
+
+def _categorical_cross_entropy_derivative(a: Array, y: Array) -> Array:
+    return -y / a
 
 
 def _sigmoid_cross_entropy(z: Array, y: Array) -> Array:
@@ -86,8 +99,16 @@ cross_entropy = Cost(
     _cross_entropy_derivative,
     domain=(0, 1),
     closed_forms=(
-        (sigmoid, Cost(_sigmoid_cross_entropy, _sigmoid_cross_entropy_derivative)),
-        (softmax, Cost(_softmax_cross_entropy, _softmax_cross_entropy_derivative)),
+        (
+            sigmoid,
+            Cost(_cross_entropy, _cross_entropy_derivative),
+            Cost(_sigmoid_cross_entropy, _sigmoid_cross_entropy_derivative),
+        ),
+        (
+            softmax,
+            Cost(_categorical_cross_entropy, _categorical_cross_entropy_derivative),
+            Cost(_softmax_cross_entropy, _softmax_cross_entropy_derivative),
+        ),
     ),
 )
 """-sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)]: each output a yes or no of its own (Nielsen, chapter 3).

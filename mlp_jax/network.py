@@ -165,6 +165,15 @@ def checked_targets(targets: ArrayLike, outputs: Array) -> Array:
     return targets
 
 
+def check_batch(inputs: ArrayLike) -> None:
+    """Raises ValueError unless the inputs have one batch axis."""
+    if jnp.ndim(inputs) != 2:
+        raise ValueError(
+            f"inputs have shape {jnp.shape(inputs)}: expected a batch of examples, (batch, n_in); "
+            "inputs[None] makes a batch of one"
+        )
+
+
 def check_params(params: Params) -> None:
     """Raises ValueError unless each layer takes as many activations as the one before gives."""
     if not params:

@@ -1,6 +1,6 @@
 """Training: mini-batch stochastic gradient descent, an epoch as one compiled program."""
 
-from mlp_jax.training.epoch import GradientRule, TrainState, as_inputs, train_epoch, update
+from mlp_jax.training.epoch import TrainState, as_inputs, train_epoch, update
 from mlp_jax.training.evaluation import Evaluation, evaluate
 from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, epoch_order, fit
 from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer
@@ -11,7 +11,6 @@ __all__ = [
     "DivergenceError",
     "EpochMetrics",
     "Evaluation",
-    "GradientRule",
     "TrainState",
     "as_inputs",
     "check_fit",

@@ -1,6 +1,5 @@
 """One update, and an epoch of them as a single compiled program."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -9,11 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Integer, UInt8
 
-from mlp_jax.backprop import backprop
+from mlp_jax.backprop import GradientRule, backprop, check_like_params
 from mlp_jax.network import Model, Params, loss
-
-GradientRule = Callable[[Params, Array, Array, Model], Params]
-"""Any function with the signature of `backprop`: (params, inputs, targets, model) to a pytree like params."""
 
 
 class TrainState(NamedTuple):
@@ -48,10 +44,12 @@ def update(
     optimizer: the Optax transformation that the state was started with.
     gradient: any rule with the signature of `backprop`.
 
-    Returns the new state and the batch's mean cost before the step, (). Raises ValueError for shapes that do not fit.
+    Returns the new state and the batch's mean cost before the step, (). Raises ValueError for shapes that do not fit,
+    and for a rule that returns another structure or other shapes than the parameters'.
     """
     cost = loss(state.params, inputs, targets, model)  # shares its forward pass with the rule's once compiled
     direction = gradient(state.params, inputs, targets, model)
+    check_like_params(direction, state.params, "what the gradient rule returned")
     change, optimizer_state = optimizer.update(direction, state.optimizer_state, state.params)
     params = cast("Params", optax.apply_updates(state.params, change))
     return TrainState(params, optimizer_state, state.epoch), cost

@@ -9,10 +9,10 @@ import numpy as np
 import optax
 from jaxtyping import Int
 
-from mlp_jax.backprop import backprop
+from mlp_jax.backprop import GradientRule, backprop
 from mlp_jax.data import Dataset
 from mlp_jax.network import Model, Params, sizes_of
-from mlp_jax.training.epoch import GradientRule, TrainState, train_epoch
+from mlp_jax.training.epoch import TrainState, train_epoch
 from mlp_jax.training.evaluation import evaluate
 from mlp_jax.training.optimizer import make_optimizer
 
