@@ -2,6 +2,9 @@ from .activations import Activation, identity, leaky_relu, relu, sigmoid, silu, 
 from .backprop import GradientRule, backprop
 from .costs import Cost, cross_entropy, quadratic
 from .data import Dataset, DatasetError, load_dataset
+from .gradients.compare import assert_gradients_match, compare_gradients, compare_rules
+from .gradients.numerical import NumericalGradient, numerical_gradient
+from .gradients.report import GradientReport
 from .network import Layer, Model, Params, feedforward, forward_pass, init_params, loss, predict
 from .training import (
     DivergenceError,
@@ -23,12 +26,17 @@ __all__ = [
     "DivergenceError",
     "EpochMetrics",
     "Evaluation",
+    "GradientReport",
     "GradientRule",
     "Layer",
     "Model",
+    "NumericalGradient",
     "Params",
     "TrainState",
+    "assert_gradients_match",
     "backprop",
+    "compare_gradients",
+    "compare_rules",
     "cross_entropy",
     "evaluate",
     "feedforward",
@@ -40,6 +48,7 @@ __all__ = [
     "load_dataset",
     "loss",
     "make_optimizer",
+    "numerical_gradient",
     "predict",
     "quadratic",
     "relu",

@@ -11,6 +11,14 @@ from typing import Annotated, Literal
 import tyro
 
 ActivationName = Literal["sigmoid", "relu", "leaky_relu", "tanh", "silu", "identity", "softmax"]
+RuleName = Literal[
+    "manual",
+    "automatic",
+    "feedback_alignment",
+    "direct_feedback_alignment",
+    "sign_symmetric",
+    "suggested_activations",
+]
 Directory = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
 
 
@@ -46,8 +54,13 @@ class Train(Problem):
     """Whether the learning rate stays as it is or falls to 0 along a cosine."""
     optimizer: str = "sgd"
     """What Optax calls it: sgd, adam, adamw, lion, rmsprop and so on."""
-    gradient: Literal["manual", "automatic"] = "manual"
-    """The backward pass written by hand, or jax.grad."""
+    gradient: RuleName = "manual"
+    """The backward pass written by hand, jax.grad, or another rule of mlp_jax.gradients.rules."""
+    step: float = 0.5
+    """How far suggested_activations suggests; 0.5 is backpropagation."""
+    angles: bool = False
+    """Whether to show and log, after each epoch, the angle between the rule's gradient and the true one, in degrees,
+    layer by layer, on 1,000 training images."""
     out: Path | None = None
     """Directory for the run, new or empty; if not given, a new one in runs/."""
 
@@ -72,7 +85,21 @@ class Predict:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Problem):
-    """Hold the gradient by hand against jax.grad on one mini-batch; exit status 1 if they disagree."""
+    """Hold the gradient by hand, or another rule's, against jax.grad on one mini-batch.
+
+    The exit status is 1 if the gradients by hand, by jax.grad and by nudging, as far as they are asked for, disagree.
+    """
+
+    run: Path | None = None
+    """A trained network to do it with, its data, activations and cost included."""
+    rules: tuple[RuleName | Literal["numerical"], ...] = ("manual",)
+    """What to compare with jax.grad; numerical is by nudging, in float64."""
+    step: float = 0.5
+    """How far suggested_activations suggests; 0.5 is backpropagation."""
+    dtype: Literal["float16", "bfloat16", "float32", "float64"] = "float32"
+    """Type of parameters, inputs and all that is computed from them."""
+    json: bool = False
+    """Print JSON instead of a table."""
 
 
 def parse(arguments: Sequence[str] | None) -> Train | Evaluate | Predict | Compare:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +18,17 @@ from rich.table import Table
 
 from mlp_jax import activations, arguments, costs, training
 from mlp_jax.activations import Activation
-from mlp_jax.backprop import backprop
-from mlp_jax.data import load_dataset, read_digit
-from mlp_jax.gradients.compare import leaf_differences, rounding_bound
+from mlp_jax.backprop import GradientRule, backprop
+from mlp_jax.data import Dataset, load_dataset, read_digit
+from mlp_jax.gradients import rules
+from mlp_jax.gradients.compare import angles, compare_rules
+from mlp_jax.gradients.numerical import numerical_gradient
 from mlp_jax.network import Model, Params, feedforward, init_params, loss, sizes_of
 from mlp_jax.runs import Run, RunError
 from mlp_jax.training import DivergenceError, EpochMetrics, TrainState
 
-RULES = {"manual": backprop, "automatic": jax.grad(loss)}
+AUTOMATIC = jax.grad(loss)
+ANGLE_EXAMPLES = 1_000
 
 
 def train(settings: arguments.Train) -> int:
@@ -44,6 +48,8 @@ def train(settings: arguments.Train) -> int:
     del config["out"]
     run = Run.create(settings.out, config)
     run.save(params)
+    rule = _rule(settings.gradient, settings.sizes, settings)
+    measure = _angles(rule, dataset, model) if settings.angles else None
     console = _console()
     sizes, count = "-".join(map(str, settings.sizes)), sum(leaf.size for leaf in jax.tree.leaves(params))
     console.print(f"{device}: {sizes}, {count:,} parameters, {examples:,} images in batches of {settings.batch_size}")
@@ -54,11 +60,14 @@ def train(settings: arguments.Train) -> int:
 
         def after_epoch(state: TrainState, metrics: EpochMetrics) -> bool:
             run.save(state.params)
-            run.log(metrics._asdict())
+            measured = {"angles": measure(state.params)} if measure else {}
+            run.log(metrics._asdict() | measured)
             history.append(metrics)
             console.print(
                 f"epoch {metrics.epoch:>{len(str(settings.epochs))}}   cost {metrics.loss:.4f}   "
                 f"test accuracy {metrics.test_accuracy:.2%}   {examples / metrics.seconds:>9,.0f} examples/s"
+                + "".join(f"   angles {' '.join(f'{angle:.1f}°' for angle in measured['angles'])}" for _ in measured),
+                soft_wrap=True,
             )
             progress.advance(task)
             return interrupted()
@@ -71,7 +80,7 @@ def train(settings: arguments.Train) -> int:
                 epochs=settings.epochs,
                 batch_size=settings.batch_size,
                 optimizer=optimizer,
-                gradient=RULES[settings.gradient],
+                gradient=rule,
                 seed=settings.seed,
                 callback=after_epoch,
             )
@@ -86,7 +95,7 @@ def train(settings: arguments.Train) -> int:
 
 def evaluate(settings: arguments.Evaluate) -> int:
     """Show accuracy, cost and confusion matrix of a run on the test images."""
-    run, model, params = _open(settings)
+    run, model, params = _open(settings.directory)
     dataset = load_dataset(run.config["data"])
     if sizes_of(params)[-1] != dataset.classes:
         raise RunError(
@@ -110,7 +119,7 @@ def evaluate(settings: arguments.Evaluate) -> int:
 
 def predict(settings: arguments.Predict) -> int:
     """Show what a run's network answers to each picture."""
-    run, model, params = _open(settings)
+    run, model, params = _open(settings.directory)
     if not settings.images:
         raise ValueError("there is no image to look at: give one or more image files after the run's directory")
     if sizes_of(params)[0] != 784:
@@ -131,31 +140,78 @@ def predict(settings: arguments.Predict) -> int:
 
 
 def compare(settings: arguments.Compare) -> int:
-    """Show how far the gradient by hand is from jax.grad's, parameter by parameter."""
-    dataset = load_dataset(settings.data)
-    training.check_fit(settings.sizes, dataset, 1, settings.batch_size, settings.seed)
-    model = _model(settings.hidden, settings.output, settings.cost)
-    params = init_params(jax.random.key(settings.seed), settings.sizes)
-    batch = training.epoch_order(settings.seed, 0, len(dataset.train_labels))[: settings.batch_size]
-    inputs = training.as_inputs(jnp.asarray(dataset.train_images[batch]), params)
-    targets = jax.nn.one_hot(dataset.train_labels[batch], dataset.classes)
-    with jax.default_matmul_precision("highest"):  # accelerators multiply in fewer bits unless told
-        by_hand, automatic = (jax.jit(rule)(params, inputs, targets, model) for rule in RULES.values())
-    bound = rounding_bound(settings.sizes, settings.batch_size, float(jnp.finfo(inputs.dtype).eps))
-    table = Table(title=f"backprop against jax.grad, {settings.batch_size} images, {inputs.dtype}")
-    for heading in ("parameters", "shape", "absolute difference", "relative difference"):
-        table.add_column(heading, justify="left" if heading == "parameters" else "right")
-    differences = leaf_differences(by_hand, automatic)
-    for leaf in differences:
-        shape = " x ".join(map(str, leaf.shape))
-        colour = "" if leaf.relative <= bound else "red"
-        table.add_row(leaf.path, shape, f"{leaf.absolute:.2e}", f"{leaf.relative:.2e}", style=colour)
-    console = _console()
-    console.print(table)
-    agree = all(leaf.relative <= bound for leaf in differences)
-    verdict = "they agree" if agree else "they disagree"
-    console.print(f"{verdict}: rounding explains a relative difference up to {bound:.1e}")
+    """Show how far the gradients that rules give are from jax.grad's, parameter by parameter."""
+    with jax.enable_x64(settings.dtype == "float64"):
+        params, model, dataset, data = _network_to_compare(settings)
+        params, sizes = jax.tree.map(lambda leaf: jnp.asarray(leaf, settings.dtype), params), sizes_of(params)
+        batch = training.epoch_order(settings.seed, 0, len(dataset.train_labels))[: settings.batch_size]
+        inputs = training.as_inputs(jnp.asarray(dataset.train_images[batch]), params)
+        targets = jax.nn.one_hot(dataset.train_labels[batch], dataset.classes, dtype=inputs.dtype)
+        by_nudging = {}
+        if "numerical" in settings.rules:
+            by_nudging["numerical"] = numerical_gradient(loss, params, inputs, targets, model)
+        names = [name for name in settings.rules if name not in ("numerical", "automatic")]
+        chosen = {name: _rule(name, sizes, settings) for name in names}
+        report = compare_rules(chosen, params, inputs, targets, model, gradients=by_nudging)
+    exact = [name for name in report.overall if name in ("manual", "numerical")]
+    agree = all(report.overall[name].agrees for name in exact)
+    if settings.json:
+        print(json.dumps(report.to_dict() | {"should_agree": exact, "agree": agree}))
+    else:
+        count, network = len(batch), "-".join(map(str, sizes))
+        print(f"{network}, {settings.dtype}, {count} images of {data}")
+        print(report)
+        for name in [name for name, overall in report.overall.items() if name not in exact and not overall.agrees]:
+            print(f"{name} is another rule than backpropagation: it need not agree")
     return 0 if agree else 1
+
+
+def _network_to_compare(settings: arguments.Compare) -> tuple[Params, Model, Dataset, str]:
+    """Parameters, model and data, with their name: those of a run, or random parameters."""
+    params = None
+    if settings.run is not None:
+        for name in ("data", "sizes", "hidden", "output", "cost"):
+            given, default = getattr(settings, name), getattr(arguments.Compare, name)
+            if given != default:
+                raise ValueError(f"--{name} is {given}, but {settings.run} has its own: leave out --{name} or --run")
+        run, model, params = _open(settings.run)
+        sizes, data = sizes_of(params), run.config["data"]
+    else:
+        model = _model(settings.hidden, settings.output, settings.cost)
+        sizes, data = settings.sizes, settings.data
+    dataset = load_dataset(data)
+    training.check_fit(sizes, dataset, 1, settings.batch_size, settings.seed)
+    if params is None:
+        params = init_params(jax.random.key(settings.seed), sizes)
+    return params, model, dataset, data
+
+
+def _rule(name: str, sizes: tuple[int, ...], settings: arguments.Train | arguments.Compare) -> GradientRule:
+    """The gradient rule of that name."""
+    # Another key than that of the parameters: feedback drawn from theirs would be the initial weights themselves.
+    key = jax.random.fold_in(jax.random.key(settings.seed), 1)
+    made = {
+        "manual": lambda: backprop,
+        "automatic": lambda: AUTOMATIC,
+        "feedback_alignment": lambda: rules.feedback_alignment(key, sizes),
+        "direct_feedback_alignment": lambda: rules.direct_feedback_alignment(key, sizes),
+        "sign_symmetric": lambda: rules.sign_symmetric,
+        "suggested_activations": lambda: rules.suggested_activations(settings.step),
+    }
+    return made[name]()
+
+
+def _angles(rule: GradientRule, dataset: Dataset, model: Model) -> Callable[[Params], list[float]]:
+    """The angle between a rule's gradient and the true one in each layer, as a function of the parameters."""
+    images, labels = dataset.train_images[:ANGLE_EXAMPLES], dataset.train_labels[:ANGLE_EXAMPLES]
+
+    @jax.jit
+    def between(params: Params) -> tuple[jax.Array, ...]:
+        inputs = training.as_inputs(jnp.asarray(images), params)
+        targets = jax.nn.one_hot(labels, dataset.classes, dtype=inputs.dtype)
+        return angles(rule(params, inputs, targets, model), backprop(params, inputs, targets, model))
+
+    return lambda params: [round(float(angle), 3) for angle in between(params)]
 
 
 def _learning_rate(settings: arguments.Train) -> float:
@@ -171,8 +227,8 @@ def _model(hidden: str, output: str, cost: str) -> Model:
     return model
 
 
-def _open(settings: arguments.Evaluate | arguments.Predict) -> tuple[Run, Model, Params]:
-    run = Run.open(settings.directory)
+def _open(directory: Path) -> tuple[Run, Model, Params]:
+    run = Run.open(directory)
     try:
         _, *names = (run.config[name] for name in ("data", "hidden", "output", "cost"))
         model = _model(*names)

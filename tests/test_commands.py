@@ -16,6 +16,7 @@ from PIL import Image
 from mlp_jax import backprop, commands, feedforward, init_params, load_dataset
 from mlp_jax.cli import main
 from mlp_jax.runs import Run, load_params
+from mlp_jax.training import epoch_order
 
 MNIST = load_dataset()
 
@@ -161,15 +162,83 @@ def test_compare_agrees_and_exits_with_1_where_a_rule_is_wrong(capsys, monkeypat
     out = capsys.readouterr().out
     for leaf in ("[0].weights", "[0].biases", "[2].weights", "[2].biases"):
         assert leaf in out
-    assert "they agree" in out
+    assert "784-16-16-10, float32, 100 images of mnist" in out
+    assert "manual and automatic agree" in out
 
     def wrong(params, inputs, targets, model):
         first, *others = backprop(params, inputs, targets, model)
-        return (first._replace(biases=first.biases * 1.01), *others)
+        return (first._replace(biases=first.biases.at[3].multiply(1.01)), *others)
 
-    monkeypatch.setitem(commands.RULES, "manual", wrong)
+    monkeypatch.setattr(commands, "backprop", wrong)
     assert call("compare") == 1
-    assert "they disagree" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "manual and automatic DISAGREE" in out
+    assert "1 wrong in [3]" in out
+    assert "layer [0], at [0].biases[3]" in out
+
+
+def test_compare_takes_a_run_a_type_and_other_rules_and_prints_json(trained, capsys):
+    directory, _ = trained
+    flags = "--dtype float64 --rules manual numerical sign_symmetric --batch-size 20 --json"
+    assert call("compare", "--run", directory, *flags.split()) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["reference"], report["agree"], report["should_agree"]) == (
+        "automatic",
+        True,
+        ["numerical", "manual"],
+    )
+    gradients = report["gradients"]
+    assert {leaf["dtype"] for leaf in gradients["manual"]["leaves"]} == {"float64"}
+    assert gradients["manual"]["overall"]["relative"] < 1e-13
+    assert gradients["numerical"]["overall"]["agrees"]
+    assert not gradients["sign_symmetric"]["overall"]["agrees"]
+    assert gradients["sign_symmetric"]["leaves"][-1]["agrees"]
+    # The run's own parameters: their last biases' gradient, from the numbers in the file.
+    params = jax.tree.map(np.float64, load_params(directory / "params.safetensors"))
+    batch = epoch_order(0, 0, 60_000)[:20]
+    a = MNIST.train_images[batch] / 255
+    for weights, biases in params:
+        a = 1 / (1 + np.exp(-(a @ weights.T + biases)))
+    delta = 2 * (a - np.eye(10)[MNIST.train_labels[batch]]) * a * (1 - a)
+    last = gradients["manual"]["leaves"][-1]
+    number = int(last["worst"].removeprefix("[2].biases[").removesuffix("]"))
+    assert last["value"] == pytest.approx(delta.mean(axis=0)[number], rel=1e-6)
+
+
+def test_compare_says_which_rules_need_not_agree(capsys):
+    rules = ("feedback_alignment", "direct_feedback_alignment", "suggested_activations")
+    assert call("compare", "--rules", *rules, "--step", "0.2", "--sizes", 784, 8, 10, "--batch-size", 5) == 0
+    out = capsys.readouterr().out
+    for name in rules:
+        assert f"{name} is another rule than backpropagation: it need not agree" in out
+
+
+def test_compare_refuses_a_run_and_another_network(trained, tmp_path, capsys):
+    assert call("compare", "--run", trained[0], "--hidden", "relu") == 2
+    assert call("compare", "--run", tmp_path / "nowhere") == 2
+    assert call("compare", "--rules", "automatic") == 2
+    own, nowhere, alone = capsys.readouterr().err.splitlines()
+    assert "--hidden is relu" in own
+    assert "has its own: leave out --hidden or --run" in own
+    assert "nowhere" in nowhere
+    assert "expected the reference and at least one other" in alone
+
+
+@pytest.mark.parametrize(
+    "gradient", ["feedback_alignment", "direct_feedback_alignment", "sign_symmetric", "suggested_activations"]
+)
+def test_train_by_another_rule_and_log_its_angles(tmp_path, capsys, gradient):
+    flags = ("--sizes", 784, 12, 10, "--epochs", 1, "--batch-size", 500, "--angles", "--out", tmp_path / "run")
+    assert call("train", "--gradient", gradient, *flags) == 0
+    epoch = capsys.readouterr().out.splitlines()[1]
+    metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    first, last = metrics["angles"]
+    assert last < 0.1
+    assert f"angles {first:.1f}° {last:.1f}°" in epoch
+    assert (first < 0.1) == (gradient == "suggested_activations")  # with a step of 1/2 it is the gradient
+    assert first < 85
+    assert metrics["test_accuracy"] > 0.3
+    assert Run.open(tmp_path / "run").config["gradient"] == gradient
 
 
 def test_settings_change_what_is_trained(tmp_path, capsys):

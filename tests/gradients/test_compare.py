@@ -1,51 +1,285 @@
-"""Differences between gradients, leaf by leaf."""
+"""Reports on gradients: the numbers, the verdict, and where a deliberate mistake is found."""
+
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import MODELS, each_model, make_problem
 
-from mlp_jax import Layer, backprop, init_params, loss
-from mlp_jax.gradients.compare import leaf_differences, rounding_bound
+from mlp_jax import Layer, Model, assert_gradients_match, backprop, compare_gradients, compare_rules, loss, tanh
+from mlp_jax.activations import gradient_through
+from mlp_jax.backprop import average_gradient
+from mlp_jax.gradients.compare import angles
+from mlp_jax.gradients.numerical import numerical_gradient
+from mlp_jax.network import forward_pass
+
+EPS = 2.0**-23
+
+
+def compare(gradient, reference, **options):
+    report = compare_gradients({"mine": gradient, "theirs": reference}, "theirs", **options)
+    return *report.leaves["mine"], report.overall["mine"]
 
 
 def test_each_leaf_has_its_own_numbers():
-    reference = {"a": np.array([1.0, -4.0, 1e-9]), "b": np.zeros(2)}
-    gradient = {"a": np.array([1.0, -3.0, 0.0]), "b": np.zeros(2)}
-    first, second = leaf_differences(gradient, reference)
-    assert (first.path, first.shape, first.absolute, first.relative) == ("['a']", (3,), 1.0, 0.25)
-    assert (second.absolute, second.relative) == (0.0, 0.0)
+    reference = {"a": np.array([[1, -4], [1e-9, 0]], np.float32), "b": np.array([3, 4], np.float32)}
+    gradient = {"a": np.array([[1, -3], [0, 0]], np.float32), "b": np.array([6, 8], np.float32)}
+    a, b, overall = compare(gradient, reference, roundings=100)
+    assert (a.path, a.shape, a.dtype, a.absolute, a.relative) == ("['a']", (2, 2), "float32", 1, 0.25)
+    assert (a.worst, a.value, a.reference, a.wrong, a.where, a.agrees) == ("['a'][0, 1]", -3, -4, 1, "[0, 1]", False)
+    assert a.bound == pytest.approx(40 * EPS)
+    assert a.ulps == 0.25 / EPS  # numbers from 4 to 8 lie 4 eps apart
+    assert a.angle == pytest.approx(np.degrees(np.arctan2(4, 1) - np.arctan2(3, 1)))
+    assert a.norm_ratio == pytest.approx((10 / 17) ** 0.5)
+    assert (b.absolute, b.relative, b.angle, b.norm_ratio, b.wrong, b.where) == (4, 1, 0, 2, 2, "")
+    assert (overall.absolute, overall.relative, overall.wrong, overall.agrees) == (4, 1, 3, False)
+    assert (overall.worst, overall.value, overall.reference) == ("['b'][1]", 8, 4)
+    u, v = np.array([1, -3, 0, 0, 6, 8]), np.array([1, -4, 0, 0, 3, 4])
+    cosine = u @ v / np.linalg.norm(u) / np.linalg.norm(v)
+    assert overall.angle == pytest.approx(np.degrees(np.arccos(cosine)))
 
 
-def test_a_difference_from_nothing_is_huge_but_for_underflow():
-    assert leaf_differences([np.ones(1)], [np.zeros(1)])[0].relative > 1e30
-    assert leaf_differences([np.array([1e-44])], [np.zeros(1)])[0].relative < 1e-12  # underflow is no disagreement
+def test_a_number_near_zero_does_not_drown_the_rest():
+    a, _ = compare([np.array([1, 1e-20], np.float32)], [np.array([1 + EPS, -1e-12], np.float32)])
+    assert (a.relative, a.worst, a.agrees) == (pytest.approx(EPS), "[0][0]", True)
+
+
+def test_the_angle_of_nearly_equal_gradients_keeps_its_digits():
+    leaf, _ = compare([np.array([1, 1e-9])], [np.array([1.0, 0])])
+    assert leaf.angle == pytest.approx(np.degrees(1e-9))
+
+
+def test_nothing_is_no_disagreement_and_something_else_is():
+    zero, _ = compare([np.zeros(2)], [np.zeros(2)])
+    assert (zero.agrees, zero.relative, zero.angle, zero.norm_ratio) == (True, 0, 0, 1)
+    assert compare([np.array([1e-307])], [np.zeros(1)])[0].agrees  # underflow
+    assert not compare([np.array([1e-20])], [np.zeros(1)])[0].agrees
+    assert compare({"a": np.zeros((0, 3)), "b": np.ones(1)}, {"a": np.zeros((0, 3)), "b": np.ones(1)})[-1].agrees
+
+
+def test_the_coarser_type_counts_and_other_types_are_said():
+    one, third = np.ones(1), np.full(1, 1 / 3)
+    half, _ = compare([jnp.asarray(third, jnp.bfloat16)], [third])
+    assert (half.agrees, half.remark) == (True, "bfloat16, in the reference float64")
+    single, _ = compare([third.astype(np.float32)], [third])
+    assert (single.agrees, single.remark) == (True, "float32, in the reference float64")
+    assert not compare([one * 1.00001], [one])[0].agrees
+
+
+def test_what_is_missing_or_has_another_shape_is_said_by_path():
+    reference = {"a": np.ones((2, 3)), "b": np.ones(2), "c": np.ones(1)}
+    gradient = {"a": np.ones((3, 2)), "b": np.ones(2), "d": np.ones(4)}
+    report = compare_gradients({"mine": gradient, "theirs": reference}, "theirs")
+    remarks = {leaf.path: leaf.remark for leaf in report.leaves["mine"]}
+    assert remarks == {
+        "['a']": "shape (3, 2), in the reference (2, 3)",
+        "['b']": "",
+        "['c']": "only in the reference",
+        "['d']": "only here",
+    }
+    assert not report.agree
+    assert "structure" in report.overall["mine"].remark
+    other = compare([np.ones(1)], (np.ones(1),))[-1]  # a list is not a tuple
+    assert (other.agrees, other.wrong) == (False, 0)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_what_is_not_finite_never_agrees(wrong):
-    difference = leaf_differences([np.array([wrong, 1.0])], [np.ones(2)])[0]
-    assert not difference.relative <= 1.0
+def test_what_is_not_finite_is_said_by_path(wrong):
+    broken = np.ones((2, 3))
+    broken[1, 2] = wrong
+    leaf, overall = compare([broken], [np.ones((2, 3))])
+    assert (leaf.agrees, leaf.wrong, leaf.worst) == (False, 1, "[0][1, 2]")
+    assert leaf.remark == "1 not finite, first [1, 2]"
+    assert compare([np.ones((2, 3))], [broken])[0].remark == "1 not finite in the reference, first [1, 2]"
+    assert not compare([broken], [broken])[-1].agrees
+    assert not overall.agrees
 
 
-def test_other_structures_and_shapes_are_refused():
-    layer = Layer(jnp.ones((2, 3)), jnp.ones(2))
-    with pytest.raises(ValueError, match="the gradient has the structure .* the reference .* expected the same"):
-        leaf_differences((layer, layer), (layer,))
-    with pytest.raises(ValueError, match=r"\[0\].biases: shape \(2,\), in the reference \(1,\)"):
-        leaf_differences((layer,), (layer._replace(biases=jnp.ones(1)),))
+def test_the_report_is_a_table_json_and_an_assertion():
+    right, wrong = [np.ones((4, 3))], [np.ones((4, 3))]
+    wrong[0][2] = np.array([2, np.nan, 1e9])
+    report = compare_gradients({"right": right, "wrong": wrong, "reference": right}, "reference")
+    text = str(report)
+    assert "right and reference agree" in text
+    assert "wrong and reference DISAGREE" in text
+    assert "3 wrong in [2, :]; 1 not finite, first [2, 1]" in text
+    assert len({line.index("error") for line in text.splitlines() if "ulps" in line}) == 1
+    found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert (found["reference"], found["agree"]) == ("reference", False)
+    assert found["gradients"]["right"]["overall"]["agrees"] is True
+    assert found["gradients"]["wrong"]["leaves"][0]["where"] == "[2, :]"
+    assert found["gradients"]["wrong"]["overall"]["angle"] is None
+    assert_gradients_match({"right": right, "reference": right}, "reference")
+    with pytest.raises(AssertionError, match=r"(?s)do not match\nwrong and reference DISAGREE.*\[2, :\]"):
+        assert_gradients_match({"wrong": wrong, "reference": right}, "reference")
 
 
-@pytest.mark.parametrize(("sizes", "batch"), [((784, 16, 16, 10), 100), ((20, 100, 5), 3)])
-def test_the_bound_tells_rounding_from_a_mistake(sizes, batch):
-    draw = np.random.default_rng(0)
-    params = init_params(jax.random.key(0), sizes)
-    inputs = draw.random((batch, sizes[0]), np.float32)
-    targets = np.eye(sizes[-1], dtype=np.float32)[draw.integers(sizes[-1], size=batch)]
-    by_hand, automatic = (jax.jit(rule)(params, inputs, targets) for rule in (backprop, jax.grad(loss)))
-    bound = rounding_bound(sizes, batch, float(jnp.finfo(jnp.float32).eps))
-    assert all(leaf.relative <= bound for leaf in leaf_differences(by_hand, automatic))
-    slip = by_hand[0].weights.at[3, 7].multiply(1.001)
-    slipped = (by_hand[0]._replace(weights=slip), *by_hand[1:])
-    worst = max(leaf_differences(slipped, automatic), key=lambda leaf: leaf.relative)
-    assert (worst.path, worst.relative > bound) == ("[0].weights", abs(slip[3, 7]) > 0)
+@pytest.mark.parametrize(("names", "reference"), [(["a", "b"], "c"), (["a"], "a"), ([], "a")])
+def test_a_reference_that_is_not_there_is_refused(names, reference):
+    with pytest.raises(ValueError, match=f"the reference is '{reference}' and the gradients are .*expected"):
+        compare_gradients({name: [np.ones(1)] for name in names}, reference)
+
+
+# A backward pass with places to go wrong in. All layers but the first are square, so that each mistake runs.
+SIZES = (6, 5, 5, 5, 5)
+MODEL = Model(tanh, tanh)
+
+
+def backward(params, inputs, targets, model, mistake=None):
+    weighted_sums, activations = forward_pass(params, inputs, model)
+    delta = (1 if mistake == "factor" else 2) * (activations[-1] - targets)
+    delta = gradient_through(model.output, weighted_sums[-1], delta)
+    deltas = [delta]
+    for number in reversed(range(len(params) - 1)):
+        weights, z = params[number + 1].weights, weighted_sums[number]
+        delta = delta @ (weights.T if (mistake, number) == ("transposed", 2) else weights)
+        if (mistake, number) == ("previous layer", 1):
+            z = weighted_sums[number - 1]
+        if (mistake, number) != ("derivative", 1):
+            delta = gradient_through(model.hidden, z, delta)
+        if (mistake, number) == ("sign", 2):
+            delta = delta.at[:, 3].multiply(-1)
+        deltas.append(delta)
+    incoming = list(activations[:-1])
+    if mistake == "next activations":
+        incoming[2] = activations[3]
+    return average_gradient(params, tuple(reversed(deltas)), tuple(incoming))
+
+
+PLANTED = {  # which layer is found, at what, and which leaves still agree
+    "derivative": ("layer [1], at [1].weights and [1].biases", 4),
+    "transposed": ("layer [2], at [2].weights and [2].biases", 2),
+    "factor": ("layer [3], at [3].weights and [3].biases", 0),
+    "sign": ("layer [2], at [2].weights[3, :] and [2].biases[3]", 2),
+    "previous layer": ("layer [1], at [1].weights and [1].biases", 4),
+    "next activations": ("layer [2], at [2].weights", 7),
+}
+
+
+@pytest.mark.usefixtures("float64")
+def test_planted_mistakes_are_caught_and_located():
+    def rule(mistake):
+        return lambda *problem: backward(*problem, mistake)
+
+    rules = {name: rule(name) for name in (*PLANTED, "right")}
+    report = compare_rules(rules, *make_problem(SIZES, 9), MODEL)
+    assert report.overall["right"].agrees
+    assert len(report.notes) == len(PLANTED)
+    for note, (name, (place, agreeing)) in zip(report.notes, PLANTED.items(), strict=True):
+        assert note.startswith(f"{name}: from the outputs backward, the first to differ from automatic is {place}:")
+        assert sum(leaf.agrees for leaf in report.leaves[name]) == agreeing
+        assert note in str(report)
+    half = report.overall["factor"]
+    assert (half.norm_ratio, half.angle) == (pytest.approx(0.5), pytest.approx(0, abs=1e-6))
+
+
+def test_a_single_wrong_number_is_named():
+    params, *examples = make_problem((784, 16, 16, 10), 20, dtype=np.float32)
+    gradient = backprop(params, *examples)
+    slip = gradient[0].weights.at[3, 7].multiply(1.001)
+    slipped = (gradient[0]._replace(weights=slip), *gradient[1:])
+    report = compare_gradients({"slipped": slipped, "right": gradient}, "right")
+    overall = report.overall["slipped"]
+    assert (overall.worst, overall.wrong, overall.value) == ("[0].weights[3, 7]", 1, float(slip[3, 7]))
+
+
+def check_that_rounding_is_told_from_mistakes(sizes, examples, model, dtype, seed):
+    problem = make_problem(tuple(sizes), examples, seed, dtype)
+    report = compare_rules({"manual": backprop}, *problem, MODELS[model])
+    assert report.agree, str(report)
+
+
+random_networks = given(
+    sizes=st.lists(st.integers(1, 80), min_size=2, max_size=6),
+    examples=st.integers(1, 200),
+    model=st.sampled_from(sorted(MODELS)),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 2**31),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_rounding_is_told_from_mistakes_in_300_networks():
+    chosen = settings(max_examples=300, deadline=None, derandomize=True)
+    chosen(random_networks(check_that_rounding_is_told_from_mistakes))()
+
+
+@each_model
+@pytest.mark.usefixtures("float64")
+def test_three_gradients_agree(model):
+    problem = make_problem()
+    numerical = numerical_gradient(loss, *problem, model)
+    report = compare_rules({"manual": backprop}, *problem, model, gradients={"numerical": numerical})
+    assert report.agree, str(report)
+    assert list(report.overall) == ["numerical", "manual"]
+    assert report.overall["numerical"].bound < 1e-6
+    assert numerical_gradient(loss, *problem, model, directions=3).slopes[0].weights.shape == (3,)
+
+
+@pytest.mark.usefixtures("float64")
+def test_slopes_along_random_directions_find_a_mistake():
+    problem = make_problem()
+    measured = numerical_gradient(loss, *problem, Model(), directions=4)
+    gradient = backprop(*problem)
+    for reference in ("measured", "mine"):
+        assert compare_gradients({"mine": gradient, "measured": measured}, reference).agree
+    wrong = (gradient[0], gradient[1]._replace(weights=gradient[1].weights.at[2, 2].add(1e-6)), *gradient[2:])
+    report = compare_gradients({"wrong": wrong, "measured": measured}, "measured")
+    assert [leaf.path for leaf in report.leaves["wrong"] if not leaf.agrees] == ["[1].weights"]
+
+
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        ("inputs", "inputs [2, 4], one of 1 there"),
+        ("weights", "layer [1], weights [3, 2], one of 1 there"),
+        ("overflow", "layer [2], weighted sums [0, 0], one of 21 there"),
+        ("errors", "layer [2], errors (deltas) [0, 0], one of 7 there"),
+    ],
+)
+def test_nan_is_reported_where_it_first_appears(place, found):
+    params, inputs, targets = make_problem(dtype=np.float32)
+    model = Model()
+    if place == "inputs":
+        inputs = inputs.at[2, 4].set(np.nan)
+    if place == "weights":
+        params = (params[0], params[1]._replace(weights=params[1].weights.at[3, 2].set(np.nan)), params[2])
+    if place == "overflow":
+        params = (*params[:2], Layer(jnp.full((3, 6), 3e38), jnp.full(3, 3e38)))
+    if place == "errors":
+        cost = model.cost._replace(derivative=lambda a, y: (a - y) / jnp.array([0.0, 1, 1]))
+        model = Model(cost=cost)
+    report = compare_rules({"manual": backprop}, params, inputs, targets, model)
+    assert report.agree == (place == "overflow")  # a sigmoid makes 1 of infinity, with a gradient of 0
+    assert report.notes == (f"the first number that is not finite: {found}",)
+
+
+@pytest.mark.usefixtures("as_installed")
+def test_a_rule_that_returns_something_else_is_refused():
+    problem = make_problem(dtype=np.float32)
+    with pytest.raises(
+        ValueError, match="the rule 'mine' returned has the structure .*: expected that of the parameters"
+    ):
+        compare_rules({"mine": lambda *problem: backprop(*problem)[1:]}, *problem)
+    transposed = {"mine": lambda *problem: jax.tree.map(jnp.transpose, backprop(*problem))}
+    with pytest.raises(ValueError, match=r"has shape \(5, 4\) at \[0\].weights: expected that of the parameters"):
+        compare_rules(transposed, *problem)
+    with pytest.raises(ValueError, match="the reference is 'nobody'"):
+        compare_rules({"mine": backprop}, *problem, reference="nobody")
+    params, inputs, targets = problem
+    with pytest.raises(ValueError, match=r"targets have shape \(7, 2\)"):
+        compare_rules({"mine": backprop}, params, inputs, targets[:, :2])
+    with pytest.raises(ValueError, match="there is no example in them"):
+        compare_rules({"mine": backprop}, params, inputs[:0], targets[:0])
+
+
+def test_angles_layer_by_layer():
+    first = Layer(jnp.array([[3.0, 0.0]]), jnp.array([4.0]))
+    turned = Layer(jnp.array([[4.0, 0.0]]), jnp.array([-3.0]))
+    found = angles((first, first, first), (first, turned, jax.tree.map(jnp.negative, turned)))
+    np.testing.assert_allclose(found, (0, 90, 90), atol=1e-4)

@@ -1,0 +1,156 @@
+"""Derivatives by nudging: how a function answers to small changes, measured without knowing any derivative."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Jaxpr, Var, jaxprs_in_params
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int8
+
+EVERY_COORDINATE = 2_000
+"""Up to so many parameters each is nudged by itself, which takes seconds; more are nudged together."""
+
+
+class NumericalGradient(NamedTuple):
+    """What `numerical_gradient` measures: pytrees like the parameters, leaves in float64.
+
+    slopes: the partial derivatives, so the gradient; or, where there are directions, (directions,) for each leaf, the
+        derivative along each of them.
+    errors: how far each slope may be off, like `slopes`.
+    directions: None, or int8 leaves (directions, *shape) of signs: a slope is the sum of the leaf's partial
+        derivatives with these signs.
+    """
+
+    slopes: Any
+    errors: Any
+    directions: Any = None
+
+
+def numerical_gradient(
+    function: Callable[..., Any], params: Any, *args: Any, directions: int | None = None, seed: int = 0
+) -> NumericalGradient:
+    """The gradient of function(params, *args) with respect to params, by central differences in float64.
+
+    function: anything that JAX can trace and that returns one number. params: any pytree of floating-point arrays, of
+        any precision; the function is given them, and what is floating-point in args, in float64.
+    directions: how many random directions to nudge each leaf in, all its numbers together. By default every number is
+        nudged by itself where there are at most 2,000, and each leaf in 16 directions where there are more.
+    seed: of the random directions.
+
+    A step is a fraction of the size of what it nudges, or of 1 if that is smaller: the seventh root of eps, of the
+    coarsest type that the function rounds to on the way, found by tracing it. That balances what the differences lose
+    by rounding, eps/step, against what is left of the function's curvature, step^6, after the differences at a step,
+    its half and its quarter are extrapolated to none (Richardson 1911; Press et al., Numerical Recipes, 5.7). The error
+    is the change that the last extrapolation made, plus rounding.
+
+    Raises ValueError for a leaf that is not floating point, or a function that returns anything but one real number.
+    """
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise ValueError(f"params{jax.tree_util.keystr(path)} is {jnp.result_type(leaf)}: expected floating point")
+    if directions is not None and directions < 1:
+        raise ValueError(f"the number of directions is {directions}: expected 1 or more")
+    if directions is None and sum(np.size(leaf) for leaf in jax.tree.leaves(params)) > EVERY_COORDINATE:
+        directions = 16
+    with jax.enable_x64(True):
+        params, args = jax.tree.map(_in_float64, (params, args))
+        value = jax.eval_shape(function, params, *args)
+        if jax.tree.structure(value).num_nodes != 1 or value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise ValueError(f"the function returns {value}: expected one real number, an array of shape ()")
+        if directions is None:
+            slopes, errors = jax.jit(partial(_partial_derivatives, function))(params, args)
+            return NumericalGradient(jax.tree.map(np.asarray, slopes), jax.tree.map(np.asarray, errors))
+        leaves, structure = jax.tree.flatten(params)
+        sizes = [leaf.size for leaf in leaves]
+        signs = np.random.default_rng(seed).choice(np.array([-1, 1], np.int8), (directions, sum(sizes)))
+        slopes, errors = jax.jit(partial(_slopes_of_leaves, function))(params, signs, args)
+    slopes, errors = (structure.unflatten(np.asarray(numbers).T) for numbers in (slopes, errors))
+    parts = zip(np.split(signs, np.cumsum(sizes)[:-1], axis=1), leaves, strict=True)
+    signs = structure.unflatten(part.reshape(directions, *leaf.shape) for part, leaf in parts)
+    return NumericalGradient(slopes, errors, signs)
+
+
+def _partial_derivatives(function: Callable[..., Any], params: Any, args: Any) -> tuple[Any, Any]:
+    """The slope in each coordinate, and its error, each a pytree like params."""
+    flat, unravel = ravel_pytree(params)
+    along = _slope_along(function, params, args)
+    slopes, errors = jax.lax.map(lambda index: along(jnp.zeros_like(flat).at[index].set(1)), jnp.arange(flat.size))
+    return unravel(slopes), unravel(errors)
+
+
+def _slopes_of_leaves(
+    function: Callable[..., Any], params: Any, signs: Int8[Array, "m n"], args: Any
+) -> tuple[Float[Array, "m leaves"], Float[Array, "m leaves"]]:
+    """For each row of signs and each leaf the slope where only that leaf is nudged, and its error."""
+    leaves = jax.tree.leaves(params)
+    number_of_leaf = jnp.repeat(jnp.arange(len(leaves)), np.array([leaf.size for leaf in leaves]))
+    along = _slope_along(function, params, args)
+
+    def of_each_leaf(row: Array) -> Any:
+        return jax.lax.map(lambda leaf: along(jnp.where(number_of_leaf == leaf, row, 0.0)), jnp.arange(len(leaves)))
+
+    return jax.lax.map(of_each_leaf, signs)
+
+
+def _slope_along(function: Callable[..., Any], params: Any, args: Any) -> Callable[[Array], tuple[Array, Array]]:
+    """The slope along a direction, given as a flat vector, and its error."""
+    flat, unravel = ravel_pytree(params)
+    eps = rounding_inside(lambda params: function(params, *args), params)
+
+    def along(direction: Array) -> tuple[Array, Array]:
+        def value(change: Array) -> Array:
+            return function(unravel(flat + change * direction), *args).astype(jnp.float64)
+
+        return _slope(value, jnp.linalg.norm(direction), jnp.vdot(flat, direction), eps)
+
+    return along
+
+
+def _slope(value: Callable[[Array], Array], length: Array, place: Array, eps: float) -> tuple[Array, Array]:
+    """The derivative of value(change) at no change, and its error.
+
+    length: of the direction, whose unit is one change. place: where along the direction the nudges start.
+    """
+    step = eps ** (1 / 7) * jnp.maximum(1, jnp.abs(place) / length) / length
+    changes = step / jnp.array([1, 2, 4])
+    ahead, behind = jax.lax.map(value, changes), jax.lax.map(value, -changes)
+    once = (ahead - behind) / (2 * changes)  # off by a multiple of change^2, and of its even powers
+    twice = (4 * once[1:] - once[:-1]) / 3  # off by change^4
+    slope = (16 * twice[1] - twice[0]) / 15  # off by change^6
+    largest = jnp.maximum(jnp.max(jnp.abs(ahead)), jnp.max(jnp.abs(behind)))
+    # Each value is off by a few eps of itself, and by what rounding the nudged numbers does to it.
+    rounding = eps * (largest + jnp.abs(place / length**2 * slope)) / changes[-1]
+    return slope, jnp.abs(slope - twice[1]) + 16 * rounding
+
+
+def rounding_inside(function: Callable[[Any], Array], params: Any) -> float:
+    """Eps of the coarsest floating-point type that anything which depends on params is rounded to in the function."""
+    jaxpr = jax.make_jaxpr(function)(params).jaxpr
+    return _coarsest(jaxpr, [True] * len(jaxpr.invars))
+
+
+def _coarsest(jaxpr: Jaxpr, depends: Sequence[bool]) -> float:
+    """The same for a traced function, of whose arguments those marked depend on the parameters."""
+    dependent = {variable for variable, mark in zip(jaxpr.invars, depends, strict=True) if mark}
+    eps = float(jnp.finfo(jnp.float64).eps)
+    for equation in jaxpr.eqns:
+        marks = [isinstance(variable, Var) and variable in dependent for variable in equation.invars]
+        if not any(marks):
+            continue
+        dependent.update(equation.outvars)
+        types = [jnp.result_type(variable.aval) for variable in equation.outvars]
+        eps = max([eps] + [float(jnp.finfo(dtype).eps) for dtype in types if jnp.issubdtype(dtype, jnp.floating)])
+        for inner in jaxprs_in_params(equation.params):
+            # What goes around in a loop comes to depend on the parameters, whatever it started from.
+            same = len(inner.invars) == len(marks) and equation.primitive.name not in ("scan", "while")
+            eps = max(eps, _coarsest(inner, marks if same else [True] * len(inner.invars)))
+    return eps
+
+
+def _in_float64(leaf: Any) -> Any:
+    floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    return jnp.asarray(np.asarray(leaf, np.float64)) if floating else leaf

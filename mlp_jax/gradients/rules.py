@@ -1,0 +1,94 @@
+"""Other backward rules: ways to a direction for the parameters that are not, or not obviously, the gradient.
+
+Each function here returns a rule with the signature of `backprop`, for `fit` and `compare_rules`. They differ in one
+thing: how the errors of the last layer reach the layers before it.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Float, PRNGKeyArray
+
+from mlp_jax.activations import gradient_through
+from mlp_jax.backprop import GradientRule, average_gradient, backward_pass
+from mlp_jax.gradients.nudges import suggested_pass
+from mlp_jax.network import Layer, Model, Params, forward_pass, init_params, sizes_of
+
+
+def feedback_alignment(key: PRNGKeyArray, sizes: tuple[int, ...]) -> GradientRule:
+    """Errors go back through fixed random weights instead of the transposed weights.
+
+    sizes: of the network's layers, inputs first. The random weights are drawn as `init_params` draws weights. Source:
+    Lillicrap et al. 2016, https://doi.org/10.1038/ncomms13276.
+    """
+    feedback = init_params(key, sizes)
+
+    def rule(params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model = Model()) -> Params:
+        _check_sizes(params, sizes)
+        weighted_sums, activations = forward_pass(params, inputs, model)
+        deltas = backward_pass(_like(feedback, params), weighted_sums, targets, model)
+        return average_gradient(params, deltas, activations[:-1])
+
+    return rule
+
+
+def direct_feedback_alignment(key: PRNGKeyArray, sizes: tuple[int, ...]) -> GradientRule:
+    """Errors go from the outputs straight to each hidden layer, through fixed random weights of its own.
+
+    sizes: of the network's layers, inputs first. The random weights between the n_last outputs and the n neurons of a
+    layer are Gaussian with standard deviation 1 / sqrt(n). Source: Nokland 2016, https://arxiv.org/abs/1609.01596.
+    """
+    keys = jax.random.split(key, len(sizes))
+    feedback = [jax.random.normal(k, (sizes[-1], n)) / n**0.5 for k, n in zip(keys, sizes[1:-1], strict=False)]
+
+    def rule(params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model = Model()) -> Params:
+        _check_sizes(params, sizes)
+        weighted_sums, activations = forward_pass(params, inputs, model)
+        delta = backward_pass(params[-1:], weighted_sums[-1:], targets, model)[0]
+        deltas = (
+            gradient_through(model.hidden, z, delta @ weights.astype(delta.dtype))
+            for weights, z in zip(feedback, weighted_sums[:-1], strict=True)
+        )
+        return average_gradient(params, (*deltas, delta), activations[:-1])
+
+    return rule
+
+
+def sign_symmetric(
+    params: Params,
+    inputs: Float[ArrayLike, "*batch n_in"],
+    targets: Float[ArrayLike, "*batch n_out"],
+    model: Model = Model(),
+) -> Params:
+    """Errors go back through the signs of the weights, all of the size that `init_params` gives weights, 1/sqrt(n_in).
+
+    Itself a rule. Source: Liao, Leibo and Poggio 2016, https://arxiv.org/abs/1510.05067.
+    """
+    weighted_sums, activations = forward_pass(params, inputs, model)
+    signs = tuple(Layer(jnp.sign(w) / w.shape[1] ** 0.5, b) for w, b in params)
+    deltas = backward_pass(signs, weighted_sums, targets, model)
+    return average_gradient(params, deltas, activations[:-1])
+
+
+def suggested_activations(step: float = 0.5) -> GradientRule:
+    """Each layer takes for its targets the activations that the layer after it suggests, at quadratic cost.
+
+    step: how far suggestions go, times the negative derivative. With 1/2 this *is* backpropagation, to rounding; with
+    another the gradient of a layer m below the last is (2 step)^m times as large: `nudges.suggested_activations` says
+    why. Source: the article "Backpropagation, intuitively".
+    """
+
+    def rule(params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model = Model()) -> Params:
+        _, deltas, activations = suggested_pass(params, inputs, targets, step, model)
+        return average_gradient(params, deltas, activations[:-1])
+
+    return rule
+
+
+def _check_sizes(params: Params, sizes: tuple[int, ...]) -> None:
+    if sizes_of(params) != tuple(sizes):
+        raise ValueError(f"the random feedback is for layers of {tuple(sizes)}, but the network has {sizes_of(params)}")
+
+
+def _like(feedback: Params, params: Params) -> Params:
+    return jax.tree.map(lambda f, p: f.astype(p.dtype), feedback, tuple(params))

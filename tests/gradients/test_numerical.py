@@ -1,0 +1,107 @@
+"""Derivatives by nudging against derivatives that are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlp_jax.gradients.numerical import EVERY_COORDINATE, NumericalGradient, numerical_gradient, rounding_inside
+
+PARAMS = {"a": np.linspace(-3, 3, 5).reshape(5, 1) + 0.1, "b": np.float64(0.3)}
+EXACT = {"a": np.cos(PARAMS["a"]) * np.exp(0.3), "b": np.sum(np.sin(PARAMS["a"])) * np.exp(0.3)}
+
+
+def function(params, scale=1.0):
+    return scale * jnp.sum(jnp.sin(params["a"]) * jnp.exp(params["b"]))
+
+
+def in_type(dtype):
+    """The same with everything rounded to a type, and its result back to float32, so that only tracing shows it."""
+    return lambda params: function(jax.tree.map(lambda leaf: leaf.astype(dtype), params)).astype(jnp.float32)
+
+
+def assert_within_errors(found, exact, largest):
+    for slope, error, truth in zip(*map(jax.tree.leaves, (found.slopes, found.errors, exact)), strict=True):
+        assert slope.dtype == error.dtype == np.float64
+        assert np.shape(slope) == np.shape(truth)
+        assert np.all(np.abs(slope - truth) <= error)
+        assert np.all(error <= largest)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_it_computes_in_float64_whatever_the_input(dtype):
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), PARAMS)
+    rounded = jax.tree.map(np.float64, params)
+    exact = {"a": np.cos(rounded["a"]) * np.exp(rounded["b"]), "b": np.sum(np.sin(rounded["a"])) * np.exp(rounded["b"])}
+    found = numerical_gradient(function, params)
+    assert isinstance(found, NumericalGradient)
+    assert found.directions is None
+    assert_within_errors(found, exact, 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "eps", "largest"),
+    [(jnp.float32, 2**-23, 1e-2), (jnp.float16, 2**-10, 2), (jnp.bfloat16, 2**-7, 8)],
+)
+def test_a_coarse_type_inside_is_found_and_stepped_over(dtype, eps, largest):
+    """A fixed small step would lose itself in the rounding."""
+    with jax.enable_x64(True):
+        assert rounding_inside(in_type(dtype), jax.tree.map(jnp.asarray, PARAMS)) == eps
+    found = numerical_gradient(in_type(dtype), PARAMS)
+    assert_within_errors(found, EXACT, largest)
+    off = max(np.max(np.abs(s - e)) for s, e in zip(jax.tree.leaves(found.slopes), jax.tree.leaves(EXACT), strict=True))
+    assert off < 16 * eps  # a relative step of 1e-4 would be off by 1 and more in float16
+
+
+def test_rounding_that_does_not_depend_on_the_parameters_does_not_count():
+    pixels = np.arange(5, dtype=np.uint8).reshape(5, 1)
+
+    @jax.jit
+    def of_images(params):
+        return jnp.sum(params["a"] * (jnp.asarray(pixels).astype(jnp.float16) / 255))
+
+    def in_a_loop(params):
+        return jax.lax.fori_loop(0, 3, lambda _, x: jnp.sin(x.astype(jnp.float32)).astype(x.dtype), params["b"])
+
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, PARAMS)
+        assert rounding_inside(of_images, params) == 2**-52
+        assert rounding_inside(in_a_loop, params) == 2**-23
+
+
+def test_many_parameters_are_nudged_along_random_directions():
+    draw = np.random.default_rng(0)
+    params = {"big": draw.normal(size=(EVERY_COORDINATE // 10, 10)), "small": draw.normal(size=3)}
+    found = numerical_gradient(lambda params: sum(jnp.sum(leaf**3) for leaf in params.values()), params)
+    assert found.directions is not None
+    for name, leaf in params.items():
+        signs = found.directions[name]
+        assert (signs.shape, signs.dtype) == ((16, *leaf.shape), np.int8)
+        assert set(np.unique(signs)) == {-1, 1}
+        exact = np.sum(signs * 3 * leaf**2, axis=tuple(range(1, signs.ndim)))
+        assert np.all(np.abs(found.slopes[name] - exact) <= found.errors[name])
+        assert np.all(found.errors[name] < 1e-6)
+
+
+def test_further_arguments_are_passed_on():
+    found = numerical_gradient(function, PARAMS, np.float32(2))
+    np.testing.assert_allclose(found.slopes["b"], 2 * EXACT["b"], rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("function", "params", "message"),
+    [
+        (function, {"a": np.arange(3), "b": np.ones(1)}, r"params\['a'\] is int.*: expected floating point"),
+        (lambda params: params["a"], {"a": np.ones(3)}, "expected one real number"),
+        (lambda params: (params["a"][0], 1.0), {"a": np.ones(3)}, "expected one real number"),
+        (lambda params: jnp.argmax(params["a"]), {"a": np.ones(3)}, "expected one real number"),
+    ],
+)
+def test_what_has_no_derivative_is_refused(function, params, message):
+    with pytest.raises(ValueError, match=message):
+        numerical_gradient(function, params)
+
+
+def test_no_directions_are_refused():
+    with pytest.raises(ValueError, match="the number of directions is 0: expected 1 or more"):
+        numerical_gradient(function, PARAMS, directions=0)
