@@ -1,0 +1,171 @@
+"""What each example says of the parameters, from one backward pass for the whole batch.
+
+The gradient of one example is an outer product in each layer, g = delta a^T for the weights and delta for the biases:
+sums of squares and products of such gradients are products of sums, so that nothing but `gradients` forms any of them.
+All take one batch axis, and raise ValueError for shapes that do not fit.
+"""
+
+from functools import reduce
+from operator import add
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from mlp_jax.backprop import average_gradient, deltas_and_activations
+from mlp_jax.network import Layer, Model, Params, check_batch
+
+
+def gradients(
+    params: Params,
+    inputs: Float[ArrayLike, "batch n_in"],
+    targets: Float[ArrayLike, "batch n_out"],
+    model: Model = Model(),
+) -> Params:
+    """The gradient of each example's cost: a pytree like params whose leaves have the batch as a leading axis.
+
+    Their mean is `backprop` (lessons 3 and 4). This is the one quantity here whose size is batch times parameters.
+    """
+    deltas, activations = _both_passes(params, inputs, targets, model)
+    return tuple(
+        Layer(weights=delta[:, :, None] * a[:, None, :], biases=delta)
+        for delta, a in zip(deltas, activations, strict=True)
+    )
+
+
+def squared_norms(
+    params: Params,
+    inputs: Float[ArrayLike, "batch n_in"],
+    targets: Float[ArrayLike, "batch n_out"],
+    model: Model = Model(),
+) -> Float[Array, " batch"]:
+    """|g|^2 of each example's gradient: the sum over the layers of |delta|^2 (|a|^2 + 1).
+
+    Source: Goodfellow 2015, Efficient per-example gradient computations, https://arxiv.org/abs/1510.01799.
+    """
+    deltas, activations = _both_passes(params, inputs, targets, model)
+    return _squared_norms(deltas, activations)
+
+
+def inner_products(
+    params: Params,
+    inputs: Float[ArrayLike, "batch n_in"],
+    targets: Float[ArrayLike, "batch n_out"],
+    model: Model = Model(),
+) -> Float[Array, "batch batch"]:
+    """The inner product of every two examples' gradients: sum over the layers of (delta . delta') (a . a' + 1).
+
+    Two examples whose product is negative want the parameters to move in opposite directions. The diagonal is
+    `squared_norms`. Source: BackPACK's BatchDotGrad (Dangel, Kunstner and Hennig 2020,
+    https://arxiv.org/abs/1912.10985).
+    """
+    deltas, activations = _both_passes(params, inputs, targets, model)
+    batch = len(deltas[-1])
+    band = max(128, -(-batch // 8))
+    bands = [slice(start, min(start + band, batch)) for start in range(0, batch, band)]
+
+    def products(rows: slice, columns: slice) -> Float[Array, "rows columns"]:
+        layers = zip(deltas, activations, strict=True)
+        return reduce(add, ((d[rows] @ d[columns].T) * (a[rows] @ a[columns].T + 1) for d, a in layers))
+
+    # Bands of rows up to the diagonal, and what lies beyond from the bands below: a fifth less time than the whole.
+    lower = [products(rows, slice(0, rows.stop)) for rows in bands]
+    mirrored = ([below[:, rows].T for below in lower[i + 1 :]] for i, rows in enumerate(bands))
+    return jnp.concatenate([jnp.hstack([left, *right]) for left, right in zip(lower, mirrored, strict=True)])
+
+
+def second_moment(
+    params: Params,
+    inputs: Float[ArrayLike, "batch n_in"],
+    targets: Float[ArrayLike, "batch n_out"],
+    model: Model = Model(),
+) -> Params:
+    """The mean over the batch of g^2, element by element: that of w_jk is the mean of delta_j^2 a_k^2.
+
+    Returns a pytree like params. Source: BackPACK (Dangel, Kunstner and Hennig 2020).
+    """
+    deltas, activations = _both_passes(params, inputs, targets, model)
+    return _second_moment(params, deltas, activations)
+
+
+def variance(
+    params: Params,
+    inputs: Float[ArrayLike, "batch n_in"],
+    targets: Float[ArrayLike, "batch n_out"],
+    model: Model = Model(),
+) -> Params:
+    """The variance over the batch, element by element: mean of g^2 less the square of the mean of g.
+
+    Returns a pytree like params. The sum of squares is divided by the batch size, not by one less. Where examples
+    nearly agree the two terms nearly cancel: the result is good to rounding of the second moment, and never negative.
+    Source: BackPACK (Dangel, Kunstner and Hennig 2020).
+    """
+    deltas, activations = _both_passes(params, inputs, targets, model)
+    mean = average_gradient(params, deltas, activations)
+    second = _second_moment(params, deltas, activations)
+    return jax.tree.map(lambda second, mean: jnp.maximum(second - mean**2, 0), second, mean)
+
+
+def clipped_mean(
+    params: Params,
+    inputs: Float[ArrayLike, "batch n_in"],
+    targets: Float[ArrayLike, "batch n_out"],
+    max_norm: float | Float[Array, ""],
+    model: Model = Model(),
+) -> Params:
+    """The mean of the examples' gradients, each first made shorter if it is longer than max_norm.
+
+    The first pass finds the norms; in the second each example's deltas carry its factor min(1, max_norm / |g|).
+    Returns a pytree like params. With noise added this is DP-SGD's step (Abadi et al. 2016,
+    https://arxiv.org/abs/1607.00133). Raises ValueError for a max_norm that is not above 0.
+    """
+    if not isinstance(max_norm, Tracer) and not max_norm > 0:
+        raise ValueError(f"max_norm is {max_norm}: expected a norm above 0")
+    deltas, activations = _both_passes(params, inputs, targets, model)
+    factors = jnp.minimum(1, max_norm / jnp.sqrt(_squared_norms(deltas, activations)))
+    return average_gradient(params, tuple(factors[:, None] * delta for delta in deltas), activations)
+
+
+def noise_scale(
+    params: Params,
+    inputs: Float[ArrayLike, "batch n_in"],
+    targets: Float[ArrayLike, "batch n_out"],
+    model: Model = Model(),
+) -> Float[Array, ""]:
+    """The simple gradient noise scale, tr(covariance of g) / |mean of g|^2, in examples.
+
+    Far smaller batches than this mostly follow noise, far larger ones mostly repeat themselves. Both terms are
+    estimated without bias from the batch: with q the mean of |g|^2 and m the squared norm of the mean of g, they are
+    B (q - m) / (B - 1) and (B m - q) / (B - 1). The second may come out at 0 or below where the batch is far too small
+    to tell; the scale is then infinite. Source: McCandlish et al. 2018, https://arxiv.org/abs/1812.06162, appendix A.1.
+    Raises ValueError for fewer than two examples.
+    """
+    deltas, activations = _both_passes(params, inputs, targets, model)
+    batch = len(deltas[-1])
+    if batch < 2:
+        raise ValueError(f"the batch has {batch} example: expected 2 or more, for their spread")
+    mean = average_gradient(params, deltas, activations)
+    m = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(mean))
+    q = jnp.mean(_squared_norms(deltas, activations))
+    signal = batch * m - q
+    return jnp.where(signal > 0, batch * (q - m) / signal, jnp.inf)
+
+
+def _both_passes(
+    params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model
+) -> tuple[tuple[Float[Array, "batch _"], ...], tuple[Float[Array, "batch _"], ...]]:
+    check_batch(inputs)
+    return deltas_and_activations(params, inputs, targets, model)
+
+
+def _squared_norms(deltas: tuple[Array, ...], activations: tuple[Array, ...]) -> Float[Array, " batch"]:
+    norms = (
+        jnp.sum(delta**2, axis=-1) * (jnp.sum(a**2, axis=-1) + 1) for delta, a in zip(deltas, activations, strict=True)
+    )
+    return reduce(add, norms)
+
+
+def _second_moment(params: Params, deltas: tuple[Array, ...], activations: tuple[Array, ...]) -> Params:
+    return average_gradient(params, *jax.tree.map(jnp.square, (deltas, activations)))

@@ -1,0 +1,77 @@
+"""Curvature by its own recursions against jax.hessian and explicit Jacobians, in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from problems import assert_close, each_model, make_problem
+
+from mlp_jax import forward_pass, loss
+from mlp_jax.gradients import curvature
+
+SIZES = (4, 3, 5, 3)
+
+
+def explicit(params, inputs, targets, model):
+    """The Hessian of the loss, and J^T H J of each example with J and H by automatic differentiation."""
+    flat, unravel = ravel_pytree(params)
+    in_closed_form = model.cost.after(model.output) in [form for _, _, form in model.cost.closed_forms]
+    cost = model.cost.after(model.output).value if in_closed_form else model.cost.value
+
+    def outputs(flat, x):
+        weighted_sums, activations = forward_pass(unravel(flat), x, model)
+        return (weighted_sums if in_closed_form else activations)[-1]
+
+    def gauss_newton(x, y):
+        jacobian = jax.jacfwd(outputs)(flat, x)
+        return jacobian.T @ jax.hessian(cost)(outputs(flat, x), y) @ jacobian
+
+    hessian = jax.hessian(lambda flat: loss(unravel(flat), inputs, targets, model))(flat)
+    return hessian, jax.vmap(gauss_newton)(inputs, targets)
+
+
+@each_model
+@pytest.mark.usefixtures("float64")
+def test_curvature_is_that_of_explicit_matrices(model):
+    params, *examples = make_problem(SIZES, 6)
+    flat, unravel = ravel_pytree(params)
+    vector = unravel(jnp.asarray(np.random.default_rng(1).normal(size=flat.shape)))
+
+    @jax.jit
+    def everything(params, inputs, targets, vector):
+        problem = params, inputs, targets
+        return (
+            explicit(*problem, model),
+            curvature.hessian_diagonal(*problem, model),
+            curvature.gauss_newton_diagonal(*problem, model),
+            curvature.gauss_newton_product(*problem, vector, model),
+            curvature.kronecker_factors(*problem, model),
+            curvature.kronecker_factors(params, inputs[:1], targets[:1], model),
+        )
+
+    (hessian, each), diagonal, gn_diagonal, product, factors, factors_of_one = everything(params, *examples, vector)
+    gauss_newton = np.mean(each, axis=0)
+    assert_close(diagonal, unravel(np.diagonal(hessian)), 1e-10)
+    assert_close(gn_diagonal, unravel(np.diagonal(gauss_newton)), 1e-10)
+    assert_close(product, unravel(gauss_newton @ ravel_pytree(vector)[0]), 1e-10)
+
+    start = 0
+    activations = forward_pass(params, examples[0], model)[1]
+    for layer, factor, of_one, a in zip(params, factors, factors_of_one, activations[:-1], strict=True):
+        weights = slice(start, start + layer.weights.size)
+        biases = slice(weights.stop, weights.stop + layer.biases.size)
+        start = biases.stop
+        assert_close(factor.outputs, gauss_newton[biases, biases], 1e-10)
+        assert_close(factor.inputs, np.mean(a[:, :, None] * a[:, None, :], axis=0), 1e-10)
+        assert_close(np.kron(of_one.outputs, of_one.inputs), each[0][weights, weights], 1e-10)
+
+
+@pytest.mark.usefixtures("as_installed")
+def test_shapes_that_do_not_fit_are_refused():
+    params, inputs, targets = make_problem(SIZES, 6, dtype=np.float32)
+    for quantity in (curvature.gauss_newton_diagonal, curvature.kronecker_factors, curvature.hessian_diagonal):
+        with pytest.raises(ValueError, match="targets have shape"):
+            quantity(params, inputs, targets[:, :2])
+    with pytest.raises(ValueError, match="vector .*: expected that of the parameters"):
+        curvature.gauss_newton_product(params, inputs, targets, params[1:])
