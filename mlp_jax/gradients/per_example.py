@@ -58,8 +58,8 @@ def inner_products(
     """The inner product of every two examples' gradients: sum over the layers of (delta . delta') (a . a' + 1).
 
     Two examples whose product is negative want the parameters to move in opposite directions. The diagonal is
-    `squared_norms`. Source: BackPACK's BatchDotGrad (Dangel, Kunstner and Hennig 2020,
-    https://arxiv.org/abs/1912.10985).
+    `squared_norms`. Source: what Cockpit, on top of BackPACK, calls BatchDotGrad (Schneider, Dangel and Hennig 2021,
+    https://arxiv.org/abs/2102.06604).
     """
     deltas, activations = _both_passes(params, inputs, targets, model)
     batch = len(deltas[-1])
