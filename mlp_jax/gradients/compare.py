@@ -146,9 +146,11 @@ def _fault(name: str, leaves: tuple[Comparison, ...], reference: str) -> str:
     wrong = [leaf for leaf in leaves if not leaf.agrees]
     if not wrong:
         return ""
-    last = wrong[-1].path.split(".")[0]
-    found = " and ".join(f"{leaf.path}{leaf.where}" for leaf in wrong if leaf.path.startswith(last))
-    return (
-        f"{name}: from the outputs backward, the first to differ from {reference} is layer {last}, at {found}: "
-        "look at how its errors are made"
-    )
+    layer = wrong[-1].path.split(".")[0]
+    wrong = [leaf for leaf in wrong if leaf.path.startswith(layer)]
+    advice = "look at its errors (deltas)"
+    if len(wrong) == 1:
+        advice = "the rest of the layer agrees, so its errors (deltas) are right: look at what becomes of them"
+    found = " and ".join(leaf.path + leaf.where for leaf in wrong)
+    first = f"{name}: from the outputs backward, the first to differ from {reference} is layer {layer}"
+    return f"{first}, at {found}: {advice}"

@@ -51,6 +51,10 @@ def compare_leaf(path: str, given: Leaf, expected: Leaf, roundings: int) -> tupl
     if given.shape != expected.shape:
         remark = f"shape {given.shape}, in the reference {expected.shape}"
         return Comparison(path, given.shape, remark=remark), np.inf, NOTHING
+    if given.signs is not None and expected.signs is not None and not np.array_equal(given.signs, expected.signs):
+        raise ValueError(
+            "the two numerical gradients are along different directions: expected the same number and seed"
+        )
     signs = expected.signs if given.signs is None else given.signs
     g, r = given.along(signs), expected.along(signs)
     limits = max(map(jnp.finfo, (given.dtype, expected.dtype)), key=lambda limits: limits.eps)

@@ -4,6 +4,8 @@ Each function here returns a rule with the signature of `backprop`, for `fit` an
 thing: how the errors of the last layer reach the layers before it.
 """
 
+from math import isfinite
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -75,8 +77,10 @@ def suggested_activations(step: float = 0.5) -> GradientRule:
 
     step: how far suggestions go, times the negative derivative. With 1/2 this *is* backpropagation, to rounding; with
     another the gradient of a layer m below the last is (2 step)^m times as large: `nudges.suggested_activations` says
-    why. Source: the article "Backpropagation, intuitively".
+    why. Source: the article "Backpropagation, intuitively". Raises ValueError for a step that is not finite.
     """
+    if not isfinite(step):
+        raise ValueError(f"the step is {step}: expected a finite number; 0.5 is backpropagation")
 
     def rule(params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model = Model()) -> Params:
         _, deltas, activations = suggested_pass(params, inputs, targets, step, model)

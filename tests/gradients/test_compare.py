@@ -172,6 +172,7 @@ def test_planted_mistakes_are_caught_and_located():
     for note, (name, (place, agreeing)) in zip(report.notes, PLANTED.items(), strict=True):
         assert note.startswith(f"{name}: from the outputs backward, the first to differ from automatic is {place}:")
         assert sum(leaf.agrees for leaf in report.leaves[name]) == agreeing
+        assert ("its errors (deltas) are right" in note) == (name == "next activations")
         assert note in str(report)
     half = report.overall["factor"]
     assert (half.norm_ratio, half.angle) == (pytest.approx(0.5), pytest.approx(0, abs=1e-6))
