@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 ActivationName = Literal["sigmoid", "relu", "leaky_relu", "tanh", "silu", "identity", "softmax"]
+CostName = Literal["quadratic", "cross_entropy"]
 RuleName = Literal[
     "manual",
     "automatic",
@@ -34,7 +35,7 @@ class Problem:
     """Activation function of the hidden layers."""
     output: ActivationName = "sigmoid"
     """Activation function of the last layer."""
-    cost: Literal["quadratic", "cross_entropy"] = "quadratic"
+    cost: CostName = "quadratic"
     """Cost of an example, whose average training minimises."""
     batch_size: int = 100
     """Images in a mini-batch."""
@@ -84,7 +85,7 @@ class Predict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(Problem):
+class Compare:
     """Hold the gradient by hand, or another rule's, against jax.grad on one mini-batch.
 
     The exit status is 1 if the gradients by hand, by jax.grad and by nudging, as far as they are asked for, disagree.
@@ -92,6 +93,20 @@ class Compare(Problem):
 
     run: Path | None = None
     """A trained network to do it with, its data, activations and cost included."""
+    data: str | None = None
+    """Without a run: what to learn; mnist if not given."""
+    sizes: tuple[int, ...] | None = None
+    """Without a run: neurons of each layer; 784 16 16 10 if not given."""
+    hidden: ActivationName | None = None
+    """Without a run: activation function of the hidden layers; sigmoid if not given."""
+    output: ActivationName | None = None
+    """Without a run: activation function of the last layer; sigmoid if not given."""
+    cost: CostName | None = None
+    """Without a run: cost of an example; quadratic if not given."""
+    batch_size: int = 100
+    """Images in the mini-batch."""
+    seed: int = 0
+    """Where randomness starts: the same seed gives the same numbers."""
     rules: tuple[RuleName | Literal["numerical"], ...] = ("manual",)
     """What to compare with jax.grad; numerical is by nudging, in float64."""
     step: float = 0.5

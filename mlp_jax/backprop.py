@@ -96,8 +96,9 @@ def average_gradient(
 def _average_outer_product(delta: Float[Array, "*batch n_out"], a: Float[Array, "*batch n_in"]) -> Layer:
     delta = delta.reshape(-1, delta.shape[-1])
     a = a.reshape(-1, a.shape[-1])
-    examples = len(delta)
-    return Layer(weights=delta.T @ a / examples, biases=jnp.sum(delta, axis=0) / examples)
+    examples, dtype = len(delta), jnp.promote_types(delta.dtype, jnp.float32)  # sums would overflow in float16
+    weights = jnp.matmul(delta.T, a, preferred_element_type=dtype) / examples
+    return Layer(weights=weights, biases=jnp.sum(delta, axis=0, dtype=dtype) / examples)
 
 
 def check_like_params(tree: Any, params: Params, name: str) -> None:

@@ -42,13 +42,13 @@ def train(settings: arguments.Train) -> int:
     rate = _learning_rate(settings)
     steps = settings.epochs * -(-examples // settings.batch_size)
     optimizer = training.make_optimizer(settings.optimizer, rate, settings.schedule, steps)
+    rule = _rule(settings.gradient, settings.sizes, settings)
 
     device = jax.devices()[0].device_kind
     config = {**asdict(settings), "learning_rate": rate, "device": device}
     del config["out"]
     run = Run.create(settings.out, config)
     run.save(params)
-    rule = _rule(settings.gradient, settings.sizes, settings)
     measure = _angles(rule, dataset, model) if settings.angles else None
     console = _console()
     sizes, count = "-".join(map(str, settings.sizes)), sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -66,7 +66,7 @@ def train(settings: arguments.Train) -> int:
             console.print(
                 f"epoch {metrics.epoch:>{len(str(settings.epochs))}}   cost {metrics.loss:.4f}   "
                 f"test accuracy {metrics.test_accuracy:.2%}   {examples / metrics.seconds:>9,.0f} examples/s"
-                + "".join(f"   angles {' '.join(f'{angle:.1f}°' for angle in measured['angles'])}" for _ in measured),
+                + _in_degrees(measured.get("angles")),
                 soft_wrap=True,
             )
             progress.advance(task)
@@ -156,7 +156,7 @@ def compare(settings: arguments.Compare) -> int:
     exact = [name for name in report.overall if name in ("manual", "numerical")]
     agree = all(report.overall[name].agrees for name in exact)
     if settings.json:
-        print(json.dumps(report.to_dict() | {"should_agree": exact, "agree": agree}))
+        print(json.dumps(report.to_dict() | {"should_agree": exact, "passed": agree}))
     else:
         count, network = len(batch), "-".join(map(str, sizes))
         print(f"{network}, {settings.dtype}, {count} images of {data}")
@@ -168,17 +168,19 @@ def compare(settings: arguments.Compare) -> int:
 
 def _network_to_compare(settings: arguments.Compare) -> tuple[Params, Model, Dataset, str]:
     """Parameters, model and data, with their name: those of a run, or random parameters."""
+    names = ("data", "sizes", "hidden", "output", "cost")
+    given = {name: value for name in names if (value := getattr(settings, name)) is not None}
     params = None
     if settings.run is not None:
-        for name in ("data", "sizes", "hidden", "output", "cost"):
-            given, default = getattr(settings, name), getattr(arguments.Compare, name)
-            if given != default:
-                raise ValueError(f"--{name} is {given}, but {settings.run} has its own: leave out --{name} or --run")
+        if given:
+            raise ValueError(
+                f"{settings.run} has its own {', '.join(given)}: leave out --{' --'.join(given)}, or --run"
+            )
         run, model, params = _open(settings.run)
-        sizes, data = sizes_of(params), run.config["data"]
+        data, sizes = run.config["data"], sizes_of(params)
     else:
-        model = _model(settings.hidden, settings.output, settings.cost)
-        sizes, data = settings.sizes, settings.data
+        data, sizes, *model_names = (given.get(name, getattr(arguments.Problem, name)) for name in names)
+        model = _model(*model_names)
     dataset = load_dataset(data)
     training.check_fit(sizes, dataset, 1, settings.batch_size, settings.seed)
     if params is None:
@@ -201,8 +203,11 @@ def _rule(name: str, sizes: tuple[int, ...], settings: arguments.Train | argumen
     return made[name]()
 
 
-def _angles(rule: GradientRule, dataset: Dataset, model: Model) -> Callable[[Params], list[float]]:
-    """The angle between a rule's gradient and the true one in each layer, as a function of the parameters."""
+def _angles(rule: GradientRule, dataset: Dataset, model: Model) -> Callable[[Params], list[float | None]]:
+    """The angle between a rule's gradient and the true one in each layer, as a function of the parameters.
+
+    None for a gradient that is zero or not finite.
+    """
     images, labels = dataset.train_images[:ANGLE_EXAMPLES], dataset.train_labels[:ANGLE_EXAMPLES]
 
     @jax.jit
@@ -211,7 +216,17 @@ def _angles(rule: GradientRule, dataset: Dataset, model: Model) -> Callable[[Par
         targets = jax.nn.one_hot(labels, dataset.classes, dtype=inputs.dtype)
         return angles(rule(params, inputs, targets, model), backprop(params, inputs, targets, model))
 
-    return lambda params: [round(float(angle), 3) for angle in between(params)]
+    def measure(params: Params) -> list[float | None]:
+        return [round(float(angle), 3) if jnp.isfinite(angle) else None for angle in between(params)]
+
+    return measure
+
+
+def _in_degrees(measured: list[float | None] | None) -> str:
+    """What the line of an epoch ends with where angles are asked for."""
+    if measured is None:
+        return ""
+    return "   angles " + " ".join("-" if angle is None else f"{angle:.1f}°" for angle in measured)
 
 
 def _learning_rate(settings: arguments.Train) -> float:

@@ -281,6 +281,13 @@ def test_the_gradient_has_the_types_of_the_parameters(of_params, of_inputs):
         assert g.dtype == r.dtype == of_params
 
 
+def test_sums_over_a_batch_do_not_overflow_in_float16():
+    params = (Layer(jnp.ones((1, 1), jnp.float16), jnp.zeros(1, jnp.float16)),)
+    inputs = jnp.full((10_000, 1), 2, jnp.float16)
+    gradient = jax.jit(backprop)(params, inputs, 0 * inputs, Model(mlp_jax.identity, mlp_jax.identity))
+    assert (gradient[0].weights.item(), gradient[0].biases.item()) == (8, 4)
+
+
 @pytest.mark.usefixtures("as_installed")
 def test_targets_of_another_shape_are_refused():
     params, inputs, _ = make_problem(SMALL, 3, 12, jnp.float32)

@@ -173,7 +173,7 @@ def test_compare_agrees_and_exits_with_1_where_a_rule_is_wrong(capsys, monkeypat
     assert call("compare") == 1
     out = capsys.readouterr().out
     assert "manual and automatic DISAGREE" in out
-    assert "1 wrong in [3]" in out
+    assert "DISAGREE: 1 wrong in [3], the worst [0].biases[3]" in out
     assert "layer [0], at [0].biases[3]" in out
 
 
@@ -182,11 +182,7 @@ def test_compare_takes_a_run_a_type_and_other_rules_and_prints_json(trained, cap
     flags = "--dtype float64 --rules manual numerical sign_symmetric --batch-size 20 --json"
     assert call("compare", "--run", directory, *flags.split()) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["reference"], report["agree"], report["should_agree"]) == (
-        "automatic",
-        True,
-        ["numerical", "manual"],
-    )
+    assert (report["passed"], report["agree"], report["should_agree"]) == (True, False, ["numerical", "manual"])
     gradients = report["gradients"]
     assert {leaf["dtype"] for leaf in gradients["manual"]["leaves"]} == {"float64"}
     assert gradients["manual"]["overall"]["relative"] < 1e-13
@@ -217,11 +213,22 @@ def test_compare_refuses_a_run_and_another_network(trained, tmp_path, capsys):
     assert call("compare", "--run", trained[0], "--hidden", "relu") == 2
     assert call("compare", "--run", tmp_path / "nowhere") == 2
     assert call("compare", "--rules", "automatic") == 2
-    own, nowhere, alone = capsys.readouterr().err.splitlines()
-    assert "--hidden is relu" in own
-    assert "has its own: leave out --hidden or --run" in own
+    assert call("compare", "--rules", "suggested_activations", "--step", "nan") == 2
+    suggest = ("--gradient", "suggested_activations", "--step", "nan", "--out", tmp_path / "run")
+    assert call("train", *suggest) == 2
+    assert not (tmp_path / "run").exists()
+    own, nowhere, alone, *steps = capsys.readouterr().err.splitlines()
+    assert "has its own hidden: leave out --hidden, or --run" in own
     assert "nowhere" in nowhere
     assert "expected the reference and at least one other" in alone
+    assert ["the step is nan: expected a finite number" in step for step in steps] == [True, True]
+
+
+def test_angles_that_are_none_are_logged_as_null(tmp_path, capsys):
+    flags = "--sizes 784 4 10 --hidden relu --learning-rate 1000 --epochs 1 --angles"
+    assert call("train", *flags.split(), "--out", tmp_path / "run") == 0
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text())["angles"] == [None, None]
+    assert "angles - -" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

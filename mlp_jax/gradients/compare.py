@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from mlp_jax.backprop import GradientRule, check_like_params
 from mlp_jax.gradients.finite import first_not_finite
-from mlp_jax.gradients.leaves import NOTHING, angle_and_norm_ratio, compare_leaf, leaves_by_path
+from mlp_jax.gradients.leaves import angle_and_norm_ratio, compare_leaf, leaves_by_path
 from mlp_jax.gradients.numerical import NumericalGradient
 from mlp_jax.gradients.report import Comparison, GradientReport
 from mlp_jax.network import Model, Params, loss, sizes_of
@@ -20,28 +20,35 @@ ROUNDINGS = 1_000
 """How many roundings are thought to lie behind a number of a gradient where nothing is known of it."""
 
 
-def compare_gradients(gradients: Mapping[str, Any], reference: str, *, roundings: int = ROUNDINGS) -> GradientReport:
+def compare_gradients(
+    gradients: Mapping[str, Any], reference: str, *, roundings: int = ROUNDINGS, noise: Any = None
+) -> GradientReport:
     """Each gradient compared with the one named as the reference, leaf by leaf, in float64.
 
-    gradients: by name, pytrees of arrays of any structure, or what `numerical_gradient` returns, whose errors are then
-        allowed for.
+    gradients: by name, pytrees of floating-point arrays of any structure, or what `numerical_gradient` returns, whose
+        errors are then allowed for.
     roundings: how many roundings lie, one after another, behind a number of the gradients: the terms of the longest
         sums, examples and neurons, added up. Two correct gradients differ by `rounding_bound` of a leaf's largest
-        number at most.
+        number at most, unless much larger terms have cancelled in it.
+    noise: for that case a pytree like the reference with a number for each leaf: how much more is tolerated.
 
     A leaf that is missing or has another shape, numbers that are not finite, and another type (no reason to disagree:
     the coarser one counts) are remarks of the report, by path. Raises ValueError for a reference that is not among the
-    names, or nothing to compare with it.
+    names, nothing to compare with it, leaves that are not floating point, numerical gradients along different
+    directions, or fewer than 1 rounding.
     """
     if reference not in gradients or len(gradients) < 2:
         raise ValueError(
             f"the reference is {reference!r} and the gradients are {', '.join(map(repr, gradients)) or 'none'}: "
             "expected the reference and at least one other among them"
         )
+    if not roundings >= 1:
+        raise ValueError(f"the number of roundings is {roundings}: expected 1 or more")
     leaves, overall = {}, {}
     for name, gradient in gradients.items():
         if name != reference:
-            leaves[name], overall[name] = _compare(gradient, gradients[reference], roundings)
+            pair = {name: gradient, reference: gradients[reference]}
+            leaves[name], overall[name] = _compare(pair, roundings, noise)
     return GradientReport(reference, leaves, overall)
 
 
@@ -64,16 +71,23 @@ def compare_rules(
 ) -> GradientReport:
     """The gradients that rules give of one network on the same examples, compared with the reference's.
 
-    rules: functions with the signature of `backprop`, by name. "automatic", unless it is among them, is
-        `jax.grad(loss)`.
+    rules: functions with the signature of `backprop` that JAX can trace, by name. "automatic", unless it is among them
+        or the gradients, is `jax.grad(loss)`.
     gradients: others that are known already, a numerical one for instance.
 
-    The notes say at which layer a rule first goes wrong on its way back from the outputs: there its fault is. They say,
-    too, where on the way through the network a number first stops being finite. Raises ValueError for shapes that do
-    not fit, a rule that returns another structure than that of params, or a reference that is not among the names.
+    What is tolerated allows for terms that cancel: it grows by what rounding of parameters, inputs and targets does to
+    the gradient (`rounding_noise`). The notes say at which layer a rule first goes wrong on its way back from the
+    outputs: there its fault is. They say, too, where on the way through the network a number first stops being finite.
+    Raises ValueError for shapes that do not fit, a rule that returns another structure than that of params, a name that
+    is given twice, or a reference that is not among the names.
     """
-    rules = {"automatic": jax.grad(loss), **rules}
-    found = dict(gradients or {})
+    params, found = tuple(params), dict(gradients or {})
+    if twice := set(rules) & set(found):
+        raise ValueError(f"{', '.join(sorted(twice))} is the name of a rule and of a gradient: expected it once")
+    if "automatic" not in found:
+        rules = {"automatic": jax.grad(loss), **rules}
+    if reference not in {**found, **rules}:
+        raise ValueError(f"the reference is {reference!r}: expected one of {', '.join(map(repr, {**found, **rules}))}")
     for name, rule in rules.items():
         with jax.default_matmul_precision("highest"):  # accelerators multiply in fewer bits unless told
             found[name] = jax.jit(rule)(params, inputs, targets, model)
@@ -81,18 +95,62 @@ def compare_rules(
     # On the longest way from the cost to a weight the sums run over the neurons of each layer, then over the examples;
     # some 4 more roundings in each layer make the derivative of its activation.
     roundings = sum(sizes_of(params)[2:]) + np.size(targets) // np.shape(targets)[-1] + 4 * len(params)
-    report = compare_gradients(found, reference, roundings=roundings)
-    notes = [first_not_finite(params, inputs, targets, model)]
-    if not notes[0]:
-        notes = [_fault(name, leaves, reference) for name, leaves in report.leaves.items()]
+    noise = rounding_noise(params, inputs, targets, model)
+    report = compare_gradients(found, reference, roundings=roundings, noise=noise)
+    notes = [_fault(name, leaves, reference) for name, leaves in report.leaves.items()]
+    notes.append(first_not_finite(params, inputs, targets, model))
     return GradientReport(reference, report.leaves, report.overall, tuple(filter(None, notes)))
 
 
+def rounding_noise(
+    params: Params,
+    inputs: Float[ArrayLike, "*batch n_in"],
+    targets: Float[ArrayLike, "*batch n_out"],
+    model: Model = Model(),
+) -> Params:
+    """How far numbers of a gradient move when all that it is made of is rounded: for each leaf the most of them.
+
+    An algorithm that rounds at each step does what an exact one would make of data that are slightly off; where large
+    terms cancel, a slight change of each is a large one of their sum. So in float64 each parameter and input is changed
+    up or down by 4 eps of itself, each target by 4 eps of the largest, and the change of `jax.grad` is looked at, four
+    times. Added to that is twice the error that `jax.grad` itself makes in the type of the parameters. Returns a pytree
+    like params whose leaves are floats.
+    """
+    eps = max(float(jnp.finfo(jnp.result_type(leaf)).eps) for leaf in jax.tree.leaves((params, inputs)))
+    with jax.default_matmul_precision("highest"):
+        rounded = jax.jit(jax.grad(loss))(params, inputs, targets, model)
+    with jax.enable_x64(True):
+        problem = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (rounded, params, inputs, targets))
+        return jax.tree.map(float, _noise(*problem, model, 4 * eps))
+
+
+@jax.jit
+def _noise(rounded: Params, params: Params, inputs: Array, targets: Array, model: Model, change: ArrayLike) -> Params:
+    leaves, structure = jax.tree.flatten((params, inputs))
+
+    def moved(key: Array) -> Params:
+        keys = jax.random.split(key, len(leaves) + 1)
+        signs = [jax.random.rademacher(k, leaf.shape) for k, leaf in zip(keys, (*leaves, targets), strict=True)]
+        changed = [leaf * (1 + change * sign) for leaf, sign in zip(leaves, signs, strict=False)]
+        off = change * signs[-1] * jnp.max(jnp.abs(targets))
+        return jax.grad(loss)(*structure.unflatten(changed), targets + off, model)
+
+    exact = jax.grad(loss)(params, inputs, targets, model)
+    moved_four_times = jax.lax.map(moved, jax.random.split(jax.random.key(0), 4))
+    return jax.tree.map(
+        lambda m, r, g: jnp.max(jnp.abs(m - g)) + 2 * jnp.max(jnp.abs(r - g)), moved_four_times, rounded, exact
+    )
+
+
 def angles(gradient: Params, reference: Params) -> tuple[Float[Array, ""], ...]:
-    """The angle between two gradients in each layer, weights and biases together, in degrees from 0 to 180."""
+    """The angle between two gradients in each layer, weights and biases together, in degrees from 0 to 180.
+
+    NaN where a gradient is zero or not finite.
+    """
 
     def flat(layer: Any) -> Array:
         vector = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(layer)])
+        vector = vector / jnp.max(jnp.abs(vector))  # whose squares neither overflow nor vanish
         return vector / jnp.linalg.norm(vector)
 
     def between(u: Array, v: Array) -> Array:  # the arc cosine would lose half the digits of a small angle
@@ -101,44 +159,46 @@ def angles(gradient: Params, reference: Params) -> tuple[Float[Array, ""], ...]:
     return tuple(between(flat(g), flat(r)) for g, r in zip(gradient, reference, strict=True))
 
 
-def _structure(gradient: Any) -> Any:
-    return jax.tree.structure(gradient.slopes if isinstance(gradient, NumericalGradient) else gradient)
-
-
-def _compare(gradient: Any, reference: Any, roundings: int) -> tuple[tuple[Comparison, ...], Comparison]:
-    """Each leaf, and all together."""
-    given, expected = leaves_by_path(gradient), leaves_by_path(reference)
-    leaves, excesses, vectors = [], [], []
+def _compare(pair: dict[str, Any], roundings: int, noise: Any) -> tuple[tuple[Comparison, ...], Comparison]:
+    """Each leaf of a gradient and its reference, and all together."""
+    along = [g.directions for g in pair.values() if isinstance(g, NumericalGradient) and g.directions is not None]
+    directions = along[0] if along else None
+    given, expected = (leaves_by_path(gradient, name, directions) for name, gradient in pair.items())
+    if not given and not expected:
+        raise ValueError(f"{' and '.join(map(repr, pair))} have no leaves: expected arrays to compare")
+    more = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(noise)}
+    found = []
     for path in {**expected, **given}:
         if path in given and path in expected:
-            comparison, excess, pair = compare_leaf(path, given[path], expected[path], roundings)
+            numbers = expected[path]
+            terms = np.prod(numbers.shape) if numbers.numbers.shape != numbers.shape else 1  # of sums along directions
+            tolerated = more.get(path, 0.0) * terms**0.5
+            found.append(compare_leaf(path, given[path], expected[path], roundings, tolerated))
         else:
             leaf, where = (given[path], "here") if path in given else (expected[path], "in the reference")
-            comparison, excess, pair = Comparison(path, leaf.shape, remark=f"only {where}"), np.inf, NOTHING
-        leaves.append(comparison)
-        excesses.append(excess)
-        vectors.append(pair)
-    worst = leaves[int(np.argmax(excesses))]
-    g, r = (np.concatenate([np.ravel(pair[side]) for pair in vectors]) for side in (0, 1))
-    angle, norm_ratio = angle_and_norm_ratio(g, r)
-    remark = ""
-    if _structure(gradient) != _structure(reference):
-        remark = f"structure {_structure(gradient)}, in the reference {_structure(reference)}"
-    overall = worst._replace(
+            found.append((Comparison(path, leaf.shape, str(leaf.dtype), remark=f"only {where}"), np.inf))
+    leaves = tuple(comparison for comparison, _ in found)
+    structures = [jax.tree.structure(g.slopes if isinstance(g, NumericalGradient) else g) for g in pair.values()]
+    remark = "" if structures[0] == structures[1] else f"structure {structures[0]}, in the reference {structures[1]}"
+    worst = leaves[int(np.argmax([excess for _, excess in found]))]
+    overall = Comparison(
         path="",
-        shape=(),
-        dtype="",
-        absolute=float(np.nanmax([leaf.absolute for leaf in leaves] + [0.0])),
-        relative=float(np.nanmax([leaf.relative for leaf in leaves] + [0.0])),
-        ulps=float(np.nanmax([leaf.ulps for leaf in leaves] + [0.0])),
-        angle=angle,
-        norm_ratio=norm_ratio,
+        worst=worst.worst,
+        value=worst.value,
+        reference=worst.reference,
         wrong=sum(leaf.wrong for leaf in leaves),
-        where="",
         remark=remark,
         agrees=not remark and all(leaf.agrees for leaf in leaves),
     )
-    return tuple(leaves), overall
+    if all(
+        path in given and path in expected and given[path].shape == expected[path].shape for path in given | expected
+    ):
+        g, r = (np.concatenate([np.ravel(side[path].numbers) for path in expected]) for side in (given, expected))
+        angle, norm_ratio = angle_and_norm_ratio(g, r)
+        columns = zip(*((leaf.absolute, leaf.relative, leaf.bound, leaf.ulps) for leaf in leaves), strict=True)
+        largest = dict(zip(("absolute", "relative", "bound", "ulps"), (float(max(c)) for c in columns), strict=True))
+        overall = overall._replace(**largest, angle=angle, norm_ratio=norm_ratio)
+    return leaves, overall
 
 
 def _fault(name: str, leaves: tuple[Comparison, ...], reference: str) -> str:

@@ -109,7 +109,7 @@ def hessian_diagonal(
     """The diagonal of the Hessian: that of w_jk is the mean of h_jj a_k^2, h the Hessian in the layer's weighted sums.
 
     From the last layer, where h is the cost's, it goes back as d2C/da2 = W^T h W and then through the activation, which
-    adds its own second derivative times dC/da. One example at a time, so that only one (n, n) matrix is held per layer.
+    adds its own second derivative times dC/da. Sixteen examples at a time, so that no more (n, n) matrices are held.
     Returns a pytree like params. Source: BackPACK's DiagHessian; Mizutani and Dreyfus 2008,
     https://doi.org/10.1016/j.neunet.2007.12.038.
     """

@@ -9,111 +9,151 @@ import numpy as np
 from mlp_jax.gradients.numerical import NumericalGradient
 from mlp_jax.gradients.report import Comparison
 
-NOTHING = np.empty(0), np.empty(0)
+FLOAT32_EPS = float(jnp.finfo(jnp.float32).eps)
 
 
 class Leaf(NamedTuple):
-    """Numbers of a gradient, how far each may be off, and the signs they were summed with, where they were."""
+    """A leaf made ready for comparison.
 
-    numbers: Any
-    error: Any = 0.0
-    signs: Any = None
+    numbers: in float64; where there are directions, sums with their signs.
+    error: how far each may be off by how it was measured, like numbers or one for all.
+    shape, dtype: as it was given.
+    measured: whether it is a numerical gradient's.
+    """
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """That of the parameters."""
-        return np.shape(self.numbers) if self.signs is None else np.shape(self.signs)[1:]
-
-    @property
-    def dtype(self) -> Any:
-        """Of the numbers."""
-        return self.numbers.dtype if hasattr(self.numbers, "dtype") else np.asarray(self.numbers).dtype
-
-    def along(self, signs: Any) -> np.ndarray:
-        """Its numbers in float64, summed with these signs if there are any."""
-        numbers = np.asarray(self.numbers, np.float64)
-        if signs is None or self.signs is not None:
-            return numbers
-        return np.tensordot(signs.astype(np.float64), numbers, numbers.ndim)
+    numbers: np.ndarray
+    error: Any
+    shape: tuple[int, ...]
+    dtype: Any
+    measured: bool
 
 
-def leaves_by_path(gradient: Any) -> dict[str, Leaf]:
-    """The leaves of a pytree of arrays, or of a NumericalGradient."""
-    parts: tuple[Any, ...] = (gradient,)
-    if isinstance(gradient, NumericalGradient):
-        parts = tuple(part for part in gradient if part is not None)
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(parts[0])]
-    return dict(zip(paths, map(Leaf, *map(jax.tree.leaves, parts)), strict=True))
+def leaves_by_path(gradient: Any, name: str, directions: Any) -> dict[str, Leaf]:
+    """The leaves of a pytree of arrays or of a NumericalGradient, summed along directions where there are any.
+
+    Raises ValueError for a leaf that is not floating point, or measured along other directions.
+    """
+    if isinstance(gradient, NumericalGradient) and gradient.directions is not None:
+        return _measured_along(gradient, directions)
+    measured = isinstance(gradient, NumericalGradient)
+    tree, errors = (gradient.slopes, gradient.errors) if measured else (gradient, gradient)
+    signs = dict(_by_path(directions))
+    leaves = {}
+    for (path, leaf), (_, error) in zip(_by_path(tree), _by_path(errors), strict=True):
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"{name}{path} is {dtype}: expected floating point")
+        numbers, error = np.asarray(leaf, np.float64), np.asarray(error, np.float64) if measured else 0.0
+        if path in signs and signs[path].shape[1:] == numbers.shape:
+            error = np.tensordot(abs(signs[path]), error, numbers.ndim) if measured else 0.0
+            numbers = np.tensordot(signs[path].astype(np.float64), numbers, numbers.ndim)
+        leaves[path] = Leaf(numbers, error, np.shape(leaf), dtype, measured)
+    return leaves
 
 
-def compare_leaf(path: str, given: Leaf, expected: Leaf, roundings: int) -> tuple[Comparison, float, Any]:
-    """The comparison, the largest error in units of its tolerance, and the numbers compared."""
+def _measured_along(gradient: NumericalGradient, directions: Any) -> dict[str, Leaf]:
+    parts = zip(_by_path(gradient.slopes), _by_path(gradient.errors), _by_path(gradient.directions), strict=True)
+    expected = dict(_by_path(directions))
+    leaves = {}
+    for (path, slopes), (_, errors), (_, signs) in parts:
+        if not np.array_equal(signs, expected[path]):
+            raise ValueError("numerical gradients are along different directions: expected the same number and seed")
+        leaves[path] = Leaf(slopes, errors, signs.shape[1:], slopes.dtype, True)
+    return leaves
+
+
+def _by_path(tree: Any) -> list[tuple[str, Any]]:
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
+
+
+def rounding_bound(eps: float, roundings: int) -> float:
+    """The error, as a fraction of a leaf's largest number, up to which rounding explains a difference.
+
+    Rounding errors go up as often as down, so that K of them add up to a few times sqrt(K) eps (Higham and Mary 2019,
+    https://doi.org/10.1137/18M1226312); the few are 4 here. In types coarser than float32 sums are made in float32, and
+    some 16 intermediate results are rounded to the type.
+    """
+    if eps <= FLOAT32_EPS:
+        return 4 * eps * roundings**0.5
+    return 4 * (FLOAT32_EPS * roundings**0.5 + eps * 16**0.5)
+
+
+def compare_leaf(path: str, given: Leaf, expected: Leaf, roundings: int, noise: float) -> tuple[Comparison, float]:
+    """The comparison, and the largest error in units of what is tolerated.
+
+    noise: what is tolerated besides the rounding of `roundings` operations.
+    """
     if given.shape != expected.shape:
         remark = f"shape {given.shape}, in the reference {expected.shape}"
-        return Comparison(path, given.shape, remark=remark), np.inf, NOTHING
-    if given.signs is not None and expected.signs is not None and not np.array_equal(given.signs, expected.signs):
-        raise ValueError(
-            "the two numerical gradients are along different directions: expected the same number and seed"
-        )
-    signs = expected.signs if given.signs is None else given.signs
-    g, r = given.along(signs), expected.along(signs)
+        return Comparison(path, given.shape, str(given.dtype), remark=remark), np.inf
+    g, r = given.numbers, expected.numbers
+    finite = np.isfinite(g) & np.isfinite(r)
     limits = max(map(jnp.finfo, (given.dtype, expected.dtype)), key=lambda limits: limits.eps)
-    eps, finite = float(limits.eps), np.isfinite(g) & np.isfinite(r)
-
+    eps = float(limits.eps)
     # Numbers that have all but vanished lose digits to underflow, which counts as rounding.
     vanished = float(limits.tiny) / (1 if limits.dtype == jnp.float16 else eps)
-    scale = max(float(np.max(np.abs(r), where=finite, initial=0)), vanished)
-    if signs is not None:  # each sum may be off by as much as numbers of that size, off at random, make it
-        single = expected if expected.signs is None else given
-        scale = max(scale, np.size(single.numbers) ** 0.5 * float(np.max(np.abs(single.along(None)), initial=0)))
+    largest = float(np.max(np.abs(r), where=finite, initial=0))
+    rounding = rounding_bound(eps, roundings) * (largest + vanished) + (noise if np.isfinite(noise) else 0.0)
+    tolerance = np.broadcast_to(rounding + np.nan_to_num(given.error + expected.error), g.shape)
     error = np.abs(np.subtract(g, r, where=finite, out=np.full_like(g, np.inf)))
-    tolerance = rounding_bound(eps, roundings) * scale + given.error + expected.error + np.zeros_like(g)
-    excess = error / tolerance
-    worst = np.unravel_index(np.argmax(excess), excess.shape) if excess.size else ()
+    excess = np.asarray(error / tolerance)
+    worst = np.unravel_index(np.argmax(excess), g.shape) if excess.size else None
     absolute = float(np.max(error, where=finite, initial=0)) if finite.any() or not finite.size else np.nan
-    angle, norm_ratio = angle_and_norm_ratio(g, r)
+    summed = g.shape != given.shape
     comparison = Comparison(
         path,
         given.shape,
         str(given.dtype),
         absolute=absolute,
-        relative=absolute / scale,
-        ulps=absolute / (eps * 2.0 ** np.floor(np.log2(scale))),
-        angle=angle,
-        norm_ratio=norm_ratio,
-        worst=path + (_index(worst) if signs is None else f" direction {int(np.argmax(excess))}"),
-        value=float(g[worst]) if excess.size else 0.0,
-        reference=float(r[worst]) if excess.size else 0.0,
-        bound=float(tolerance[worst]) / scale if excess.size else 0.0,
+        relative=_fraction(absolute, largest),
+        ulps=absolute / (eps * 2.0 ** np.floor(np.log2(max(largest, vanished)))),
         wrong=int(np.sum(excess > 1)),
-        where=_slice_of(excess > 1) if signs is None else "",
-        remark="; ".join(_remarks(given, expected, g, r)),
+        where="" if summed else _slice_of(np.asarray(excess > 1)),
+        remark="; ".join(_remarks(given, expected)),
         agrees=bool(np.all(excess <= 1)),
     )
-    return comparison, float(np.max(excess, initial=0)), (g, r)
+    angle, norm_ratio = angle_and_norm_ratio(g, r)
+    comparison = comparison._replace(angle=angle, norm_ratio=norm_ratio)
+    if worst is not None:
+        comparison = comparison._replace(
+            bound=_fraction(float(tolerance[worst]), largest),
+            worst=path + (f" direction {worst[0]}" if summed else _index(worst)),
+            value=float(g[worst]),
+            reference=float(r[worst]),
+        )
+    return comparison, float(np.max(excess, initial=0))
 
 
-def _remarks(given: Leaf, expected: Leaf, g: np.ndarray, r: np.ndarray) -> list[str]:
+def _fraction(number: float, largest: float) -> float:
+    """Of the largest number; nothing of nothing is nothing."""
+    return number / largest if largest else number and number * np.inf
+
+
+def _remarks(given: Leaf, expected: Leaf) -> list[str]:
     """Types that differ, but for what was measured in float64, and what is not finite."""
     remarks = []
-    if given.dtype != expected.dtype and not (np.any(given.error) or np.any(expected.error)):
+    if given.dtype != expected.dtype and not (given.measured or expected.measured):
         remarks.append(f"{given.dtype}, in the reference {expected.dtype}")
-    for numbers, there in ((g, ""), (r, " in the reference")):
+    for numbers, there in ((given.numbers, ""), (expected.numbers, " in the reference")):
         wrong = ~np.isfinite(numbers)
         if wrong.any():
-            remarks.append(f"{wrong.sum()} not finite{there}, first {_index(tuple(np.argwhere(wrong)[0]))}")
+            remarks.append(f"{wrong.sum():,} not finite{there}, first {_index(tuple(np.argwhere(wrong)[0]))}")
     return remarks
 
 
 def angle_and_norm_ratio(g: np.ndarray, r: np.ndarray) -> tuple[float, float]:
-    """NaN where a vector has no direction; two that are both zero do not differ."""
-    norms = np.linalg.norm(g), np.linalg.norm(r)
-    if not any(norms):
+    """Degrees, and |g| / |r|. NaN where a vector has no direction; two that are both zero do not differ."""
+    sizes = [float(np.max(np.abs(vector), initial=0)) for vector in (g, r)]
+    if not any(sizes):
         return 0.0, 1.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        u, v, ratio = g / norms[0], r / norms[1], float(norms[0] / norms[1])
+    if not all(0 < size < np.inf for size in sizes):
+        return np.nan, 0.0 if sizes[0] == 0 else np.nan
+    scaled = [vector / size for vector, size in zip((g, r), sizes, strict=True)]  # whose squares cannot overflow
+    norms = [float(np.linalg.norm(vector)) for vector in scaled]
+    u, v = (vector / norm for vector, norm in zip(scaled, norms, strict=True))
     # The arc cosine of their inner product would lose half the digits of a small angle.
-    return float(np.degrees(2 * np.arctan2(np.linalg.norm(u - v), np.linalg.norm(u + v)))), ratio
+    angle = float(np.degrees(2 * np.arctan2(np.linalg.norm(u - v), np.linalg.norm(u + v))))
+    return angle, norms[0] / norms[1] * (sizes[0] / sizes[1])
 
 
 def _index(index: tuple[Any, ...]) -> str:
@@ -122,16 +162,7 @@ def _index(index: tuple[Any, ...]) -> str:
 
 def _slice_of(wrong: np.ndarray) -> str:
     """The smallest slice, of single indices and whole axes, that holds what is wrong; "" for nothing or the whole."""
-    places = [np.unique(axis) for axis in np.nonzero(wrong)]
+    places = [np.unique(axis) for axis in np.nonzero(wrong)] if wrong.ndim else []
     if all(len(place) != 1 for place in places):
         return ""
     return _index(tuple(str(place[0]) if len(place) == 1 else ":" for place in places))
-
-
-def rounding_bound(eps: float, roundings: int) -> float:
-    """The error, as a fraction of a leaf's largest number, up to which rounding explains a difference.
-
-    Rounding errors go up as often as down, so that K of them add up to a few times sqrt(K) eps (Higham and Mary 2019,
-    https://doi.org/10.1137/18M1226312); the few are 4 here.
-    """
-    return 4 * eps * roundings**0.5

@@ -124,8 +124,11 @@ def sensitivity(
 ) -> list[Sensitivity]:
     """Parameters ranked by how much the average cost answers to them, most first (lessons 2 and 3).
 
-    count: how many from the top; None for all. Raises ValueError for shapes that do not fit.
+    count: how many from the top, 1 or more; None for all. Raises ValueError for another count, or shapes that do not
+    fit.
     """
+    if count is not None and count < 1:
+        raise ValueError(f"the count is {count}: expected 1 or more, or None for all parameters")
     gradient = jax.tree.map(np.asarray, backprop(params, inputs, targets, model))
     paths, leaves = zip(*jax.tree.leaves_with_path(gradient), strict=True)
     flat = np.concatenate([np.ravel(leaf) for leaf in leaves])
@@ -172,12 +175,15 @@ def chain_rule(
     """Each factor of the chain rule in a network of one neuron per layer, beside what nudging measures (lesson 4).
 
     nudge: what is added to w, b or the activation before; the ratios come as close as the cost is straight over it.
-    Returns a ChainLink for each layer. Raises ValueError for more than one neuron in a layer, or a nudge of 0.
+    Returns a ChainLink for each layer. Raises ValueError for more than one neuron in a layer, more than
+    one example, or a nudge of 0.
     """
     if set(sizes_of(params)) != {1}:
         raise ValueError(f"the layers have {sizes_of(params)} neurons: expected one in each, as in lesson 4")
-    if not nudge:
-        raise ValueError("the nudge is 0: expected a small number that is not, 0.01 for instance")
+    if jnp.ndim(inputs) != 1:
+        raise ValueError(f"inputs have shape {jnp.shape(inputs)}: expected one example, (1,)")
+    if not 0 < abs(nudge) < float("inf"):
+        raise ValueError(f"the nudge is {nudge}: expected a small number that is not 0, 0.01 for instance")
     weighted_sums, activations = forward_pass(params, inputs, model)
     dc_da = float(model.cost.of(model.output).derivative(activations[-1], jnp.asarray(targets))[0])
     links = []

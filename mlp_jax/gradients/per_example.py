@@ -43,6 +43,8 @@ def squared_norms(
 ) -> Float[Array, " batch"]:
     """|g|^2 of each example's gradient: the sum over the layers of |delta|^2 (|a|^2 + 1).
 
+    Norms beyond the root of the type's largest number, 1.8e19 in float32, come out infinite.
+
     Source: Goodfellow 2015, Efficient per-example gradient computations, https://arxiv.org/abs/1510.01799.
     """
     deltas, activations = _both_passes(params, inputs, targets, model)
@@ -117,11 +119,12 @@ def clipped_mean(
 ) -> Params:
     """The mean of the examples' gradients, each first made shorter if it is longer than max_norm.
 
-    The first pass finds the norms; in the second each example's deltas carry its factor min(1, max_norm / |g|).
+    The first pass finds the norms; in the second each example's deltas carry its factor min(1, max_norm / |g|), 0 where
+    the squared norm overflows.
     Returns a pytree like params. With noise added this is DP-SGD's step (Abadi et al. 2016,
     https://arxiv.org/abs/1607.00133). Raises ValueError for a max_norm that is not above 0.
     """
-    if not isinstance(max_norm, Tracer) and not max_norm > 0:
+    if jnp.ndim(max_norm) or (not isinstance(max_norm, Tracer) and not max_norm > 0):
         raise ValueError(f"max_norm is {max_norm}: expected a norm above 0")
     deltas, activations = _both_passes(params, inputs, targets, model)
     factors = jnp.minimum(1, max_norm / jnp.sqrt(_squared_norms(deltas, activations)))

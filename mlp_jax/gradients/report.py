@@ -12,18 +12,20 @@ class Comparison(NamedTuple):
     path: where the leaf is, "[0].weights" for instance; "" for all together.
     shape, dtype: of the leaf; all together are () and "".
     absolute: the largest absolute error |g - r|.
-    relative: the largest error as a fraction of the leaf's largest |r|; so a number near zero, where any rounding is
-        relatively huge, does not drown the rest.
+    relative: the same as a fraction of the leaf's largest |r|; so a number near zero, where any rounding is relatively
+        huge, does not drown the rest.
+    bound: what rounding explains of `relative`.
     ulps: the largest error in units in the last place of the leaf's largest |r|, in the coarser of the two types.
     angle: between the two as vectors, degrees from 0 to 180.
     norm_ratio: |g| / |r|.
-    worst: path and index of the number that exceeds its tolerance most, or comes closest to it.
+    worst: path and index of the number that is furthest off for what is tolerated, "[0].weights[3, 7]" for instance.
     value, reference: that number here, and in the reference.
-    bound: what rounding explains of `relative`.
-    wrong: how many numbers are further off than that.
+    wrong: how many numbers are further off than what is tolerated.
     where: the slice of the leaf, "[3, :]" for instance, that all wrong numbers lie in.
     remark: what else is to be said: another shape or type, a leaf that is missing, what is not finite.
     agrees: whether rounding explains everything.
+
+    A number that cannot be had, because a leaf is missing or has another shape, is NaN.
     """
 
     path: str
@@ -31,13 +33,13 @@ class Comparison(NamedTuple):
     dtype: str = ""
     absolute: float = np.nan
     relative: float = np.nan
+    bound: float = np.nan
     ulps: float = np.nan
     angle: float = np.nan
     norm_ratio: float = np.nan
     worst: str = ""
     value: float = np.nan
     reference: float = np.nan
-    bound: float = np.nan
     wrong: int = 0
     where: str = ""
     remark: str = ""
@@ -68,15 +70,17 @@ class GradientReport:
         """Each gradient's verdict, and a row for each leaf."""
         lines = []
         for name, leaves in self.leaves.items():
-            overall = self.overall[name]
-            verdict = "agree" if overall.agrees else "DISAGREE"
-            lines += [f"{name} and {self.reference} {verdict}{': ' * bool(overall.remark)}{overall.remark}"]
-            lines += _aligned([HEADINGS, *map(_cells, leaves), _cells(overall._replace(path="all"))])
-        lines += [
-            "relative: the largest error as a fraction of the leaf's largest number; rounding explains the bound",
-            *self.notes,
-        ]
-        return "\n".join(lines)
+            overall = self.overall[name]._replace(path="all")
+            lines.append(f"{name} and {self.reference} {'agree' if overall.agrees else 'DISAGREE'}")
+            rows = _aligned([HEADINGS, *map(_cells, leaves), _cells(overall)])
+            for row, comparison in zip(rows, (None, *leaves, overall), strict=True):
+                lines += [row, *_said(comparison)]
+            if overall.worst:
+                lines.append(
+                    f"    worst: {overall.worst}, {overall.value:+.6e}; {self.reference} {overall.reference:+.6e}"
+                )
+        lines.append("relative and bound are fractions of the leaf's largest number; rounding explains the bound")
+        return "\n".join([*lines, *self.notes])
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain dictionaries, lists, strings and numbers for JSON, with None for what is not finite."""
@@ -92,29 +96,13 @@ class GradientReport:
         return {"reference": self.reference, "agree": self.agree, "gradients": gradients, "notes": list(self.notes)}
 
 
-HEADINGS = (
-    "",
-    "shape",
-    "error",
-    "relative",
-    "bound",
-    "ulps",
-    "angle",
-    "norm ratio",
-    "worst at",
-    "here",
-    "reference",
-    "",
-)
+HEADINGS = ("", "shape", "error", "relative", "bound", "ulps", "angle", "norm ratio")
 
 
-def _cells(comparison: Comparison) -> tuple[str, ...]:
-    c = comparison
+def _cells(c: Comparison) -> tuple[str, ...]:
+    def number(value: float, form: str, unit: str = "") -> str:
+        return "-" if np.isnan(value) else format(value, form) + unit
 
-    def number(value: float, form: str) -> str:
-        return "-" if np.isnan(value) else format(value, form)
-
-    wrong = f"{c.wrong:,} wrong" + f" in {c.where}" * bool(c.where) if c.wrong else ""
     return (
         c.path,
         "x".join(map(str, c.shape)),
@@ -122,24 +110,23 @@ def _cells(comparison: Comparison) -> tuple[str, ...]:
         number(c.relative, ".1e"),
         number(c.bound, ".1e"),
         number(c.ulps, ".3g"),
-        number(c.angle, ".1e") + "°",
-        number(c.norm_ratio, ".7f"),
-        c.worst,
-        format(c.value, "+.6e") if c.worst else "-",
-        format(c.reference, "+.6e") if c.worst else "-",
-        "; ".join(filter(None, ("" if c.agrees else "DISAGREE", wrong, c.remark))),
+        number(c.angle, ".1e", "°"),
+        number(c.norm_ratio, ".6f"),
     )
 
 
+def _said(comparison: Comparison | None) -> list[str]:
+    """The line below a row, where there is anything to say."""
+    if comparison is None or (comparison.path == "all" and not comparison.remark):
+        return []
+    wrong = f"{comparison.wrong:,} wrong" + f" in {comparison.where}" * bool(comparison.where)
+    if not comparison.agrees and comparison.wrong and comparison.worst:
+        wrong += f", the worst {comparison.worst}: {comparison.value:+.6e}, reference {comparison.reference:+.6e}"
+    said = "; ".join(filter(None, (wrong * bool(comparison.wrong), comparison.remark)))
+    return [f"    {'' if comparison.agrees else 'DISAGREE: '}{said}"] if said else []
+
+
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as what is in them: words to the left, numbers to the right."""
+    """Columns as wide as what is in them: the first to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    words = ("", "worst at")
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if heading in words else cell.rjust(width)
-            for cell, width, heading in zip(row, widths, rows[0], strict=True)
-        ).rstrip()
-        for row in rows
-    ]
+    return ["  ".join(["", row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]

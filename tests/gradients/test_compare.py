@@ -10,7 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import MODELS, each_model, make_problem
 
-from mlp_jax import Layer, Model, assert_gradients_match, backprop, compare_gradients, compare_rules, loss, tanh
+from mlp_jax import (
+    Layer,
+    Model,
+    assert_gradients_match,
+    backprop,
+    compare_gradients,
+    compare_rules,
+    cross_entropy,
+    feedforward,
+    identity,
+    loss,
+    softmax,
+    tanh,
+)
 from mlp_jax.activations import gradient_through
 from mlp_jax.backprop import average_gradient
 from mlp_jax.gradients.compare import angles
@@ -106,8 +119,10 @@ def test_the_report_is_a_table_json_and_an_assertion():
     text = str(report)
     assert "right and reference agree" in text
     assert "wrong and reference DISAGREE" in text
-    assert "3 wrong in [2, :]; 1 not finite, first [2, 1]" in text
-    assert len({line.index("error") for line in text.splitlines() if "ulps" in line}) == 1
+    assert "DISAGREE: 3 wrong in [2, :], the worst [0][2, 1]: +nan, reference +1.000000e+00; 1 not finite" in text
+    header, *rows = [line for line in text.splitlines() if line.startswith("  ") and not line.startswith("    D")][:3]
+    assert header.split() == ["shape", "error", "relative", "bound", "ulps", "angle", "norm", "ratio"]
+    assert [row.split()[:2] for row in rows] == [["[0]", "4x3"], ["all", "0.0e+00"]]
     found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert (found["reference"], found["agree"]) == ("reference", False)
     assert found["gradients"]["right"]["overall"]["agrees"] is True
@@ -188,6 +203,84 @@ def test_a_single_wrong_number_is_named():
     assert (overall.worst, overall.wrong, overall.value) == ("[0].weights[3, 7]", 1, float(slip[3, 7]))
 
 
+def test_any_pytree_scalars_included():
+    gradients = {"mine": {"a": [1.0, np.float32(2)], "b": (3.0,)}, "theirs": {"a": [1.0, np.float32(2)], "b": (3.5,)}}
+    report = compare_gradients(gradients, "theirs")
+    assert [leaf.agrees for leaf in report.leaves["mine"]] == [True, True, False]
+    assert (report.overall["mine"].worst, report.overall["mine"].where) == ("['b'][0]", "")
+    assert compare_gradients({"a": 1.0, "b": 1.0}, "a").agree
+
+
+def test_squares_neither_overflow_nor_vanish():
+    for size in (1e-300, 1e300):
+        leaf, _ = compare([np.array([size, 0])], [np.array([size, size])])
+        assert (leaf.norm_ratio, leaf.angle) == (pytest.approx(0.5**0.5), pytest.approx(45))
+    small = Layer(jnp.array([[1e-30, 0]]), jnp.zeros(1))
+    assert angles((small,), (jax.tree.map(lambda leaf: leaf * 1e25, small),))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("gradients", "options", "message"),
+    [
+        ([{}, {}], {}, "have no leaves"),
+        ([{"a": np.arange(3)}] * 2, {}, r"mine\['a'\] is int64: expected floating point"),
+        ([{"a": np.ones(3) * 1j}] * 2, {}, r"mine\['a'\] is complex128: expected floating point"),
+        ([[np.ones(1)]] * 2, {"roundings": 0}, "the number of roundings is 0"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(gradients, options, message):
+    with pytest.raises(ValueError, match=message):
+        compare_gradients(dict(zip(("mine", "theirs"), gradients, strict=True)), "theirs", **options)
+
+
+def least_squares(draw):
+    """Linear regression at its optimum, where the gradient is what is left of terms that cancel."""
+    inputs, targets = draw.normal(size=(50, 5)), draw.normal(size=(50, 2))
+    solution = np.linalg.lstsq(np.c_[inputs, np.ones(50)], targets, rcond=None)[0].T
+    return (Layer(solution[:, :5], solution[:, 5]),), inputs, targets, Model(identity, identity)
+
+
+def balanced_classes(draw):
+    """Softmax regression from zero on as many examples of each class."""
+    params = (Layer(np.zeros((4, 5)), np.zeros(4)),)
+    return params, draw.normal(size=(40, 5)), np.eye(4)[np.arange(40) % 4], Model(identity, softmax, cross_entropy)
+
+
+def saturated(draw):
+    """Outputs within 1e-3 of their targets: 1 - a loses three digits and more."""
+    params, inputs, _ = make_problem((5, 6, 3), 30, 2)
+    params = (params[0], Layer(8 * params[1].weights, params[1].biases))
+    model = Model(tanh, softmax, cross_entropy)
+    return params, inputs, np.eye(3)[np.argmax(feedforward(params, inputs, model), axis=1)], model
+
+
+def hidden_softmax(draw):
+    """Through a softmax, what every activation wants alike cancels."""
+    params, inputs, targets = make_problem((5, 6, 3), 30, 2)
+    return (params[0], Layer(np.ones((3, 6)), params[1].biases)), inputs, targets, Model(softmax)
+
+
+@pytest.mark.parametrize("make", [least_squares, balanced_classes, saturated, hidden_softmax])
+def test_terms_that_cancel_are_no_disagreement(make):
+    *problem, model = make(np.random.default_rng(0))
+    problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), problem)
+    report = compare_rules({"manual": backprop}, *problem, model)
+    assert report.agree, str(report)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_coarse_types_do_not_hide_mistakes(dtype):
+    problem = make_problem((20, 10, 5), 500, dtype=np.float32)
+    problem = jax.tree.map(lambda leaf: leaf.astype(dtype), problem)
+
+    def times(factor):
+        return lambda *problem: jax.tree.map(lambda g: (g * factor).astype(g.dtype), backprop(*problem))
+
+    rules = {"right": backprop, "zero": times(0), "minus": times(-1), "twice": times(2), "half": times(0.5)}
+    report = compare_rules(rules, *problem)
+    assert {name: overall.agrees for name, overall in report.overall.items()} == {n: n == "right" for n in rules}
+
+
 def check_that_rounding_is_told_from_mistakes(sizes, examples, model, dtype, seed):
     problem = make_problem(tuple(sizes), examples, seed, dtype)
     report = compare_rules({"manual": backprop}, *problem, MODELS[model])
@@ -232,6 +325,12 @@ def test_slopes_along_random_directions_find_a_mistake():
     wrong = (gradient[0], gradient[1]._replace(weights=gradient[1].weights.at[2, 2].add(1e-6)), *gradient[2:])
     report = compare_gradients({"wrong": wrong, "measured": measured}, "measured")
     assert [leaf.path for leaf in report.leaves["wrong"] if not leaf.agrees] == ["[1].weights"]
+    assert report.overall["wrong"].worst.startswith("[1].weights direction ")
+    everywhere = numerical_gradient(loss, *problem, Model())
+    assert compare_gradients({"coordinates": everywhere, "directions": measured}, "directions").agree
+    others = numerical_gradient(loss, *problem, Model(), directions=4, seed=1)
+    with pytest.raises(ValueError, match="along different directions"):
+        compare_gradients({"others": others, "measured": measured}, "measured")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +356,7 @@ def test_nan_is_reported_where_it_first_appears(place, found):
         model = Model(cost=cost)
     report = compare_rules({"manual": backprop}, params, inputs, targets, model)
     assert report.agree == (place == "overflow")  # a sigmoid makes 1 of infinity, with a gradient of 0
-    assert report.notes == (f"the first number that is not finite: {found}",)
+    assert report.notes[-1] == f"the first number that is not finite: {found}"
 
 
 @pytest.mark.usefixtures("as_installed")
@@ -270,6 +369,8 @@ def test_a_rule_that_returns_something_else_is_refused():
     transposed = {"mine": lambda *problem: jax.tree.map(jnp.transpose, backprop(*problem))}
     with pytest.raises(ValueError, match=r"has shape \(5, 4\) at \[0\].weights: expected that of the parameters"):
         compare_rules(transposed, *problem)
+    with pytest.raises(ValueError, match="automatic is the name of a rule and of a gradient"):
+        compare_rules({"automatic": backprop}, *problem, gradients={"automatic": problem[0]})
     with pytest.raises(ValueError, match="the reference is 'nobody'"):
         compare_rules({"mine": backprop}, *problem, reference="nobody")
     params, inputs, targets = problem

@@ -133,6 +133,10 @@ def test_bad_input_is_refused():
         nudges.chain_rule(params, inputs[0], targets[0])
     with pytest.raises(ValueError, match="the nudge is 0"):
         nudges.chain_rule(*make_problem((1, 1), None, dtype=np.float32), nudge=0.0)
+    with pytest.raises(ValueError, match="expected one example"):
+        nudges.chain_rule(*make_problem((1, 1), 2, dtype=np.float32))
+    with pytest.raises(ValueError, match="the count is -1"):
+        nudges.sensitivity(params, inputs, targets, count=-1)
     for function in (nudges.nudges, nudges.suggested_activations, nudges.sensitivity):
         with pytest.raises(ValueError, match="targets have shape"):
             function(params, inputs, targets[0])

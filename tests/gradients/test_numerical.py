@@ -60,8 +60,8 @@ def test_rounding_that_does_not_depend_on_the_parameters_does_not_count():
     def of_images(params):
         return jnp.sum(params["a"] * (jnp.asarray(pixels).astype(jnp.float16) / 255))
 
-    def in_a_loop(params):
-        return jax.lax.fori_loop(0, 3, lambda _, x: jnp.sin(x.astype(jnp.float32)).astype(x.dtype), params["b"])
+    def in_a_loop(params):  # what goes around depends on the parameters from the second time on
+        return jax.lax.fori_loop(0, 3, lambda _, x: jnp.float64(jnp.float32(x)) + params["b"], jnp.float64(0))
 
     with jax.enable_x64(True):
         params = jax.tree.map(jnp.asarray, PARAMS)
@@ -83,6 +83,23 @@ def test_many_parameters_are_nudged_along_random_directions():
         assert np.all(found.errors[name] < 1e-6)
 
 
+@pytest.mark.parametrize(
+    ("function", "place"),
+    [(jnp.sin, 1e3), (jnp.sin, 1e4), (jnp.log, 1e-3), (jnp.square, 1e9), (jax.nn.relu, 1e-3), (jnp.abs, -1e-5)],
+)
+def test_steps_fit_the_place(function, place):
+    """Large numbers, short scales, the edge of a domain, a kink nearby: the best of several steps, honestly rated."""
+    found = numerical_gradient(function, np.float64(place))
+    with jax.enable_x64(True):
+        exact = float(jax.grad(function)(place))
+    assert abs(found.slopes - exact) <= found.errors < 1e-5 * max(1, abs(exact))
+
+
+def test_at_a_kink_the_error_says_so():
+    found = numerical_gradient(jax.nn.relu, np.float64(0))
+    assert found.errors >= 0.5
+
+
 def test_further_arguments_are_passed_on():
     found = numerical_gradient(function, PARAMS, np.float32(2))
     np.testing.assert_allclose(found.slopes["b"], 2 * EXACT["b"], rtol=1e-10)
@@ -91,6 +108,8 @@ def test_further_arguments_are_passed_on():
 @pytest.mark.parametrize(
     ("function", "params", "message"),
     [
+        (function, {}, "params have no leaves"),
+        (lambda params: None, {"a": np.ones(3)}, "the function returns None: expected one real number"),
         (function, {"a": np.arange(3), "b": np.ones(1)}, r"params\['a'\] is int.*: expected floating point"),
         (lambda params: params["a"], {"a": np.ones(3)}, "expected one real number"),
         (lambda params: (params["a"][0], 1.0), {"a": np.ones(3)}, "expected one real number"),

@@ -121,7 +121,7 @@ def test_60_000_examples_fit():
 @pytest.mark.usefixtures("as_installed")
 def test_bad_input_is_refused():
     params, inputs, targets = make_problem(dtype=np.float32)
-    for norm in (0.0, -1.0, float("nan"), jnp.zeros(())):
+    for norm in (0.0, -1.0, float("nan"), jnp.zeros(()), jnp.ones(3)):
         with pytest.raises(ValueError, match="max_norm is .*: expected a norm above 0"):
             per_example.clipped_mean(params, inputs, targets, norm)
     with pytest.raises(ValueError, match="the batch has 1 example: expected 2 or more"):

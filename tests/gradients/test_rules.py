@@ -1,5 +1,6 @@
 """Rules that send errors back another way, against their papers' equations and an identity."""
 
+import itertools
 from dataclasses import replace
 
 import jax
@@ -72,6 +73,14 @@ def test_each_rule_is_its_equation():
     assert seen[0].shape == (3, 4)
     expected = sigmoid_backward(*problem, lambda number, error, last: last @ seen[number - 1])
     assert_close(direct(*problem), expected, 1e-6)
+
+
+def test_direct_feedback_is_of_the_size_of_weights():
+    sizes = (2, 400, 3)
+    direct = jax.jit(rules.direct_feedback_alignment(KEY, sizes))
+    params = tuple(Layer(jnp.zeros((j, k)), jnp.zeros(j)) for k, j in itertools.pairwise(sizes))
+    errors = [direct(params, jnp.zeros((1, 2)), 0.5 - unit[None])[0].biases for unit in jnp.eye(3)]
+    assert np.std(errors) == pytest.approx(2 * 0.25 * 0.25 / 20, rel=0.1)  # 1 / sqrt(400), through two sigmoids
 
 
 def test_random_feedback_is_fixed_by_its_key_and_of_its_size():
