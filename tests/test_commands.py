@@ -232,7 +232,13 @@ def test_angles_that_are_none_are_logged_as_null(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "gradient", ["feedback_alignment", "direct_feedback_alignment", "sign_symmetric", "suggested_activations"]
+    "gradient",
+    [
+        "direct_feedback_alignment",
+        "suggested_activations",
+        pytest.param("feedback_alignment", marks=pytest.mark.slow),
+        pytest.param("sign_symmetric", marks=pytest.mark.slow),
+    ],
 )
 def test_train_by_another_rule_and_log_its_angles(tmp_path, capsys, gradient):
     flags = ("--sizes", 784, 12, 10, "--epochs", 1, "--batch-size", 500, "--angles", "--out", tmp_path / "run")

@@ -18,7 +18,7 @@ MODELS = {
     "softmax-quadratic": Model(mlp_jax.tanh, mlp_jax.softmax),
     "relu-linear": Model(mlp_jax.relu, mlp_jax.identity),
 }
-SLOW = ("softmax-quadratic", "relu-linear")
+SLOW = ("silu-cross-entropy", "softmax-quadratic", "relu-linear")
 each_model = pytest.mark.parametrize(
     "model", [pytest.param(m, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, m in MODELS.items()]
 )

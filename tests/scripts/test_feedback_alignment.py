@@ -12,10 +12,8 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "feedback_alignment.py"
 RULES = ["back-propagation", "feedback alignment", "direct feedback alignment"]
 
 
-@pytest.mark.parametrize(
-    ("network", "label", "layers"),
-    [("tanh", "1x16 tanh", 2), pytest.param("logistic", "2x16 logistic", 3, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "label", "layers"), [("tanh", "1x16 tanh", 2), ("logistic", "2x16 logistic", 3)])
 def test_every_rule_learns(network, label, layers):
     settings = {"networks": network, "epochs": 1, "hidden": 16, "batch-size": 200, "learning-rate": 3e-3}
     out = subprocess.run(
