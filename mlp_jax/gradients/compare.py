@@ -14,6 +14,7 @@ from mlp_jax.gradients.finite import first_not_finite
 from mlp_jax.gradients.leaves import angle_and_norm_ratio, compare_leaf, leaves_by_path
 from mlp_jax.gradients.numerical import NumericalGradient
 from mlp_jax.gradients.report import Comparison, GradientReport
+from mlp_jax.gradients.rounding import rounding_noise
 from mlp_jax.network import Model, Params, loss, sizes_of
 
 ROUNDINGS = 1_000
@@ -102,46 +103,6 @@ def compare_rules(
     return GradientReport(reference, report.leaves, report.overall, tuple(filter(None, notes)))
 
 
-def rounding_noise(
-    params: Params,
-    inputs: Float[ArrayLike, "*batch n_in"],
-    targets: Float[ArrayLike, "*batch n_out"],
-    model: Model = Model(),
-) -> Params:
-    """How far numbers of a gradient move when all that it is made of is rounded: for each leaf the most of them.
-
-    An algorithm that rounds at each step does what an exact one would make of data that are slightly off; where large
-    terms cancel, a slight change of each is a large one of their sum. So in float64 each parameter and input is changed
-    up or down by 4 eps of itself, each target by 4 eps of the largest, and the change of `jax.grad` is looked at, four
-    times. Added to that is twice the error that `jax.grad` itself makes in the type of the parameters. Returns a pytree
-    like params whose leaves are floats.
-    """
-    eps = max(float(jnp.finfo(jnp.result_type(leaf)).eps) for leaf in jax.tree.leaves((params, inputs)))
-    with jax.default_matmul_precision("highest"):
-        rounded = jax.jit(jax.grad(loss))(params, inputs, targets, model)
-    with jax.enable_x64(True):
-        problem = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (rounded, params, inputs, targets))
-        return jax.tree.map(float, _noise(*problem, model, 4 * eps))
-
-
-@jax.jit
-def _noise(rounded: Params, params: Params, inputs: Array, targets: Array, model: Model, change: ArrayLike) -> Params:
-    leaves, structure = jax.tree.flatten((params, inputs))
-
-    def moved(key: Array) -> Params:
-        keys = jax.random.split(key, len(leaves) + 1)
-        signs = [jax.random.rademacher(k, leaf.shape) for k, leaf in zip(keys, (*leaves, targets), strict=True)]
-        changed = [leaf * (1 + change * sign) for leaf, sign in zip(leaves, signs, strict=False)]
-        off = change * signs[-1] * jnp.max(jnp.abs(targets))
-        return jax.grad(loss)(*structure.unflatten(changed), targets + off, model)
-
-    exact = jax.grad(loss)(params, inputs, targets, model)
-    moved_four_times = jax.lax.map(moved, jax.random.split(jax.random.key(0), 4))
-    return jax.tree.map(
-        lambda m, r, g: jnp.max(jnp.abs(m - g)) + 2 * jnp.max(jnp.abs(r - g)), moved_four_times, rounded, exact
-    )
-
-
 def angles(gradient: Params, reference: Params) -> tuple[Float[Array, ""], ...]:
     """The angle between two gradients in each layer, weights and biases together, in degrees from 0 to 180.
 
@@ -190,13 +151,11 @@ def _compare(pair: dict[str, Any], roundings: int, noise: Any) -> tuple[tuple[Co
         remark=remark,
         agrees=not remark and all(leaf.agrees for leaf in leaves),
     )
-    if all(
-        path in given and path in expected and given[path].shape == expected[path].shape for path in given | expected
-    ):
+    if {path: leaf.shape for path, leaf in given.items()} == {path: leaf.shape for path, leaf in expected.items()}:
         g, r = (np.concatenate([np.ravel(side[path].numbers) for path in expected]) for side in (given, expected))
         angle, norm_ratio = angle_and_norm_ratio(g, r)
         columns = zip(*((leaf.absolute, leaf.relative, leaf.bound, leaf.ulps) for leaf in leaves), strict=True)
-        largest = dict(zip(("absolute", "relative", "bound", "ulps"), (float(max(c)) for c in columns), strict=True))
+        largest = dict(zip(("absolute", "relative", "bound", "ulps"), (float(np.max(c)) for c in columns), strict=True))
         overall = overall._replace(**largest, angle=angle, norm_ratio=norm_ratio)
     return leaves, overall
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from mlp_jax.gradients.numerical import NumericalGradient
 from mlp_jax.gradients.report import Comparison
-
-FLOAT32_EPS = float(jnp.finfo(jnp.float32).eps)
+from mlp_jax.gradients.rounding import rounding_bound
 
 
 class Leaf(NamedTuple):
@@ -64,18 +63,6 @@ def _measured_along(gradient: NumericalGradient, directions: Any) -> dict[str, L
 
 def _by_path(tree: Any) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
-
-
-def rounding_bound(eps: float, roundings: int) -> float:
-    """The error, as a fraction of a leaf's largest number, up to which rounding explains a difference.
-
-    Rounding errors go up as often as down, so that K of them add up to a few times sqrt(K) eps (Higham and Mary 2019,
-    https://doi.org/10.1137/18M1226312); the few are 4 here. In types coarser than float32 sums are made in float32, and
-    some 16 intermediate results are rounded to the type.
-    """
-    if eps <= FLOAT32_EPS:
-        return 4 * eps * roundings**0.5
-    return 4 * (FLOAT32_EPS * roundings**0.5 + eps * 16**0.5)
 
 
 def compare_leaf(path: str, given: Leaf, expected: Leaf, roundings: int, noise: float) -> tuple[Comparison, float]:
