@@ -18,6 +18,7 @@ class Leaf(NamedTuple):
     error: how far each may be off by how it was measured, like numbers or one for all.
     shape, dtype: as it was given.
     measured: whether it is a numerical gradient's.
+    summed: whether the numbers are sums along directions.
     """
 
     numbers: np.ndarray
@@ -25,6 +26,7 @@ class Leaf(NamedTuple):
     shape: tuple[int, ...]
     dtype: Any
     measured: bool
+    summed: bool
 
 
 def leaves_by_path(gradient: Any, name: str, directions: Any) -> dict[str, Leaf]:
@@ -43,10 +45,11 @@ def leaves_by_path(gradient: Any, name: str, directions: Any) -> dict[str, Leaf]
         if not jnp.issubdtype(dtype, jnp.floating):
             raise ValueError(f"{name}{path} is {dtype}: expected floating point")
         numbers, error = np.asarray(leaf, np.float64), np.asarray(error, np.float64) if measured else 0.0
-        if path in signs and signs[path].shape[1:] == numbers.shape:
+        summed = path in signs and signs[path].shape[1:] == numbers.shape
+        if summed:
             error = np.tensordot(abs(signs[path]), error, numbers.ndim) if measured else 0.0
             numbers = np.tensordot(signs[path].astype(np.float64), numbers, numbers.ndim)
-        leaves[path] = Leaf(numbers, error, np.shape(leaf), dtype, measured)
+        leaves[path] = Leaf(numbers, error, np.shape(leaf), dtype, measured, summed)
     return leaves
 
 
@@ -57,7 +60,7 @@ def _measured_along(gradient: NumericalGradient, directions: Any) -> dict[str, L
     for (path, slopes), (_, errors), (_, signs) in parts:
         if not np.array_equal(signs, expected[path]):
             raise ValueError("numerical gradients are along different directions: expected the same number and seed")
-        leaves[path] = Leaf(slopes, errors, signs.shape[1:], slopes.dtype, True)
+        leaves[path] = Leaf(slopes, errors, signs.shape[1:], slopes.dtype, measured=True, summed=True)
     return leaves
 
 
@@ -86,7 +89,6 @@ def compare_leaf(path: str, given: Leaf, expected: Leaf, roundings: int, noise: 
     excess = np.asarray(error / tolerance)
     worst = np.unravel_index(np.argmax(excess), g.shape) if excess.size else None
     absolute = float(np.max(error, where=finite, initial=0)) if finite.any() or not finite.size else np.nan
-    summed = g.shape != given.shape
     comparison = Comparison(
         path,
         given.shape,
@@ -95,7 +97,7 @@ def compare_leaf(path: str, given: Leaf, expected: Leaf, roundings: int, noise: 
         relative=_fraction(absolute, largest),
         ulps=absolute / (eps * 2.0 ** np.floor(np.log2(max(largest, vanished)))),
         wrong=int(np.sum(excess > 1)),
-        where="" if summed else _slice_of(np.asarray(excess > 1)),
+        where="" if given.summed else _slice_of(np.asarray(excess > 1)),
         remark="; ".join(_remarks(given, expected)),
         agrees=bool(np.all(excess <= 1)),
     )
@@ -104,7 +106,7 @@ def compare_leaf(path: str, given: Leaf, expected: Leaf, roundings: int, noise: 
     if worst is not None:
         comparison = comparison._replace(
             bound=_fraction(float(tolerance[worst]), largest),
-            worst=path + (f" direction {worst[0]}" if summed else _index(worst)),
+            worst=path + (f" direction {worst[0]}" if given.summed else _index(worst)),
             value=float(g[worst]),
             reference=float(r[worst]),
         )

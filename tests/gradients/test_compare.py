@@ -329,6 +329,10 @@ def test_slopes_along_random_directions_find_a_mistake():
     report = compare_gradients({"wrong": wrong, "measured": measured}, "measured")
     assert [leaf.path for leaf in report.leaves["wrong"] if not leaf.agrees] == ["[1].weights"]
     assert report.overall["wrong"].worst.startswith("[1].weights direction ")
+    # As many directions as a leaf has numbers: they are directions still.
+    as_many = numerical_gradient(loss, *problem, Model(), directions=6)
+    leaf = compare_gradients({"mine": gradient, "measured": as_many}, "measured").leaves["mine"][3]
+    assert (leaf.shape, leaf.worst[:21]) == ((6,), "[1].biases direction ")
     everywhere = numerical_gradient(loss, *problem, Model())
     assert compare_gradients({"coordinates": everywhere, "directions": measured}, "directions").agree
     others = numerical_gradient(loss, *problem, Model(), directions=4, seed=1)
