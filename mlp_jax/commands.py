@@ -158,8 +158,7 @@ def compare(settings: arguments.Compare) -> int:
     if settings.json:
         print(json.dumps(report.to_dict() | {"should_agree": exact, "passed": agree}))
     else:
-        count, network = len(batch), "-".join(map(str, sizes))
-        print(f"{network}, {settings.dtype}, {count} images of {data}")
+        print(f"{'-'.join(map(str, sizes))}, {settings.dtype}, {settings.batch_size} images of {data}")
         print(report)
         for name in [name for name, overall in report.overall.items() if name not in exact and not overall.agrees]:
             print(f"{name} is another rule than backpropagation: it need not agree")

@@ -6,7 +6,7 @@ activations, a; for a cost with a closed form after the output activation, as cr
 softmax, they are the weighted sums z, whose H is then never negative (Schraudolph 2002). Either way J^T H J is the same
 as (dz/dparams)^T M (dz/dparams) with M one small matrix per example, (n_out, n_out).
 
-Activations and costs carry one derivative by hand; where the second is needed, it is taken of that by `jax.jvp`.
+Activations and costs carry one derivative by hand; where the second is needed, it is taken of that by `jax.jacfwd`.
 Everything is averaged over the examples, takes one batch axis, and raises ValueError for shapes that do not fit.
 """
 

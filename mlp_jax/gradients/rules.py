@@ -1,7 +1,7 @@
 """Other backward rules: ways to a direction for the parameters that are not, or not obviously, the gradient.
 
-Each function here returns a rule with the signature of `backprop`, for `fit` and `compare_rules`. They differ in one
-thing: how the errors of the last layer reach the layers before it.
+Each function here returns, or is, a rule with the signature of `backprop`, for `fit` and `compare_rules`. They differ
+in one thing: how the errors of the last layer reach the layers before it.
 """
 
 from math import isfinite
