@@ -77,7 +77,7 @@ def repeat(examples):
 
 @pytest.mark.usefixtures("float64")
 def test_equals_automatic_differentiation():
-    repeat(12)
+    repeat(8)
 
 
 @pytest.mark.slow

@@ -170,7 +170,7 @@ def test_compare_agrees_and_exits_with_1_where_a_rule_is_wrong(capsys, monkeypat
         return (first._replace(biases=first.biases.at[3].multiply(1.01)), *others)
 
     monkeypatch.setattr(commands, "backprop", wrong)
-    assert call("compare") == 1
+    assert call("compare", "--sizes", 784, 8, 10) == 1
     out = capsys.readouterr().out
     assert "manual and automatic DISAGREE" in out
     assert "DISAGREE: 1 wrong in [3], the worst [0].biases[3]" in out

@@ -100,6 +100,7 @@ def test_feedback_for_another_network_is_refused():
             make(KEY, (5, 4, 3))(*problem)
 
 
+@pytest.mark.slow
 def test_networks_learn_by_random_feedback_and_the_angle_to_the_gradient_falls():
     """Lillicrap et al.: the forward weights align with the feedback, so the angle falls below the 90 of chance."""
     few, sizes, model = few_digits(10_000), (784, 30, 10), Model()

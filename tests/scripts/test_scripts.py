@@ -29,6 +29,7 @@ def test_train_learns():
     assert accuracies[1] > 0.88
 
 
+@pytest.mark.slow
 def test_three_gradients_agree():
     flags = "--hidden tanh --output softmax --cost cross_entropy --examples 20"
     out = run("compare_gradients.py", *flags.split())
