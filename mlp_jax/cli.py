@@ -4,6 +4,7 @@ import io
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from mlp_jax.arguments import parse
 
@@ -16,9 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # bars and boxes, where the terminal cannot show them
     try:
         command = parse(arguments)
-        from mlp_jax import commands  # here, and not above, because it imports JAX
-
-        return getattr(commands, type(command).__name__.lower())(command)
+        name = type(command).__name__.lower()
+        module = import_module(f"mlp_jax.commands.{name}")  # here, and not above, because it imports JAX
+        return getattr(module, name)(command)
     except (ValueError, OSError) as error:
         print("mlp-jax:", *str(error).split(), file=sys.stderr)
         return 2

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "runs": {"jax", "numpy", "safetensors", "network"},
     "training": JAX | {"numpy", "optax", "network", "backprop", "data"},
     "arguments": {"tyro"},
-    "cli": {"arguments", "commands"},
+    "cli": {"arguments"},
     "commands": JAX | {"numpy", "rich", "arguments", "activations", "costs", "network", "backprop"}
     | {"gradients", "data", "runs", "training"},
     "__init__": {"lazy_loader"},
