@@ -1,9 +1,11 @@
 """Training: mini-batch stochastic gradient descent, an epoch as one compiled program."""
 
+from mlp_jax.training.devices import epoch_order
 from mlp_jax.training.epoch import TrainState, as_inputs, train_epoch, update
 from mlp_jax.training.evaluation import Evaluation, evaluate
-from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, epoch_order, fit
-from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer
+from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit
+from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer, optimizer_maker
+from mlp_jax.training.population import PopulationMetrics, fit_population, init_population, member, train_population
 from mlp_jax.training.threads import use_one_thread_if_small
 
 __all__ = [
@@ -11,14 +13,20 @@ __all__ = [
     "DivergenceError",
     "EpochMetrics",
     "Evaluation",
+    "PopulationMetrics",
     "TrainState",
     "as_inputs",
     "check_fit",
     "epoch_order",
     "evaluate",
     "fit",
+    "fit_population",
+    "init_population",
     "make_optimizer",
+    "member",
+    "optimizer_maker",
     "train_epoch",
+    "train_population",
     "update",
     "use_one_thread_if_small",
 ]

@@ -1,15 +1,21 @@
 """One update, and an epoch of them as a single compiled program."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as Split
 from jaxtyping import Array, Float, Int, Integer, UInt8
 
 from mlp_jax.backprop import GradientRule, backprop, check_like_params
 from mlp_jax.network import Model, Params, loss
+
+BATCH, POPULATION = "batch", "population"
+"""The axes that a mesh of devices may have: over one every mini-batch is split, over the other the members are."""
 
 
 class TrainState(NamedTuple):
@@ -37,12 +43,15 @@ def update(
     model: Model,
     optimizer: optax.GradientTransformation,
     gradient: GradientRule = backprop,
+    across: str | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One step downhill on one mini-batch (lesson 3).
 
     inputs: activations of the first layer, (batch, n_in); targets: wanted outputs, (batch, n_out).
     optimizer: the Optax transformation that the state was started with.
     gradient: any rule with the signature of `backprop`.
+    across: inside `shard_map`, the mesh axis that the batch is split over, each device holding an equal part: gradient
+        and cost are averaged across it.
 
     Returns the new state and the batch's mean cost before the step, (). Raises ValueError for shapes that do not fit,
     and for a rule that returns another structure or other shapes than the parameters'.
@@ -50,12 +59,14 @@ def update(
     cost = loss(state.params, inputs, targets, model)  # shares its forward pass with the rule's once compiled
     direction = gradient(state.params, inputs, targets, model)
     check_like_params(direction, state.params, "what the gradient rule returned")
+    if across is not None:
+        direction, cost = jax.lax.pmean((direction, cost), across)
     change, optimizer_state = optimizer.update(direction, state.optimizer_state, state.params)
     params = cast("Params", optax.apply_updates(state.params, change))
     return TrainState(params, optimizer_state, state.epoch), cost
 
 
-@partial(jax.jit, static_argnames=("optimizer", "batch_size", "gradient"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("optimizer", "batch_size", "gradient", "mesh"), donate_argnames="state")
 def train_epoch(
     state: TrainState,
     images: UInt8[Array, "n pixels"],
@@ -65,6 +76,7 @@ def train_epoch(
     optimizer: optax.GradientTransformation,
     batch_size: int,
     gradient: GradientRule = backprop,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One epoch of mini-batch gradient descent: every example once, in the given order (lesson 3).
 
@@ -72,17 +84,51 @@ def train_epoch(
     images: (n, pixels) uint8, 0 to 255. labels: (n,) from 0 to the number of outputs - 1.
     order: which example comes when, each from 0 to n - 1 (not checked: an index out of range finds the nearest).
     batch_size: 1 or more; where it does not divide the examples, the last update averages over the fewer left.
+    mesh: devices that share the work along the mesh's axis "batch". Each has an equal part of images and labels, and of
+        `order` the part that says when each of its own examples comes, from 0; and takes an equal part of every batch.
 
     Returns the new state and the mean cost of the examples, (), each counted just before the update that it took part
     in. Raises ValueError for images that are not uint8, a batch size below 1, or shapes that do not fit.
     """
+    if mesh is None:
+        return one_epoch(state, images, labels, order, model, optimizer, batch_size, gradient)
+    part = partial(
+        one_epoch,
+        model=model,
+        optimizer=optimizer,
+        batch_size=batch_size // mesh.shape[BATCH],
+        gradient=gradient,
+        across=BATCH,
+    )
+    whole, split = Split(), Split(BATCH)
+    return on_devices(part, mesh, (whole, split, split, split), (whole, whole))(state, images, labels, order)
+
+
+def on_devices(function: Callable[..., Any], mesh: Mesh, take: tuple[Split, ...], give: tuple[Split, ...]) -> Any:
+    """`shard_map`, each device running `function` on its own parts."""
+    # With check_vma, jax.grad would sum over the devices by itself what `update` averages.
+    return jax.shard_map(function, mesh=mesh, in_specs=take, out_specs=give, check_vma=False)
+
+
+def one_epoch(
+    state: TrainState,
+    images: UInt8[Array, "n pixels"],
+    labels: Integer[Array, " n"],
+    order: Integer[Array, " n"],
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    batch_size: int,
+    gradient: GradientRule = backprop,
+    across: str | None = None,
+) -> tuple[TrainState, Float[Array, ""]]:
+    """What `train_epoch` compiles, for one device, or inside `shard_map` for its part of each batch."""
     if batch_size < 1:
         raise ValueError(f"the batch size is {batch_size}: expected 1 or more")
 
     def step(state: TrainState, batch: Integer[Array, " batch"]) -> tuple[TrainState, Float[Array, ""]]:
         inputs = as_inputs(rows(images, batch), state.params)
         targets = jax.nn.one_hot(rows(labels, batch), len(state.params[-1].biases), dtype=inputs.dtype)
-        return update(state, inputs, targets, model, optimizer, gradient)
+        return update(state, inputs, targets, model, optimizer, gradient, across)
 
     steps, rest = divmod(len(order), batch_size)
     state, costs = jax.lax.scan(step, state, order[: steps * batch_size].reshape(steps, batch_size))

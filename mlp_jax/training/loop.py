@@ -7,12 +7,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import optax
-from jaxtyping import Int
+from jax.sharding import Mesh
 
 from mlp_jax.backprop import GradientRule, backprop
 from mlp_jax.data import Dataset
 from mlp_jax.network import Model, Params, sizes_of
-from mlp_jax.training.epoch import TrainState, train_epoch
+from mlp_jax.training.devices import bring_back, check_mesh, count_examples, place, place_examples, place_order
+from mlp_jax.training.epoch import BATCH, POPULATION, TrainState, train_epoch
 from mlp_jax.training.evaluation import evaluate
 from mlp_jax.training.optimizer import make_optimizer
 
@@ -56,6 +57,7 @@ def fit(
     optimizer: optax.GradientTransformation | None = None,
     gradient: GradientRule = backprop,
     seed: int = 0,
+    mesh: Mesh | None = None,
     callback: Callback | None = None,
 ) -> TrainState:
     """Train by mini-batch gradient descent (lesson 3), evaluating on the test images after each epoch.
@@ -63,24 +65,31 @@ def fit(
     optimizer: any Optax transformation; plain SGD with cosine decay by default.
     gradient: the rule, `backprop` by default; `jax.grad(loss)` does as well.
     seed: the order of the examples in an epoch depends on the seed and the epoch's number alone.
+    mesh: devices that share each mini-batch along the mesh's axis "batch", as in `jax.make_mesh((4,), ("batch",))`;
+        if not given, one device trains. Each device has an equal part of the training images and draws its part of
+        every mini-batch from it, so the order depends on their number too. On several processes each gives its own
+        part of the training images, of the same length as any other's, and all of the test images.
     callback: called after each epoch with the state, which it may keep, and the metrics; a true return stops training.
 
     Returns the last state. Raises ValueError for parameters that do not fit the data, fewer than 1 epoch, a batch
-    size that is not 1 to the number of training images, or a seed that is not 0 to 2^32 - 1; and DivergenceError, with
-    the state after the last good epoch, when a cost or parameter stops being finite.
+    size that is not 1 to the number of training images, a seed that is not 0 to 2^32 - 1, or a mesh over which batch or
+    images do not divide; and DivergenceError, with the state after the last good epoch, when a cost or parameter stops
+    being finite.
     """
-    check_fit(sizes_of(params), dataset, epochs, batch_size, seed)
-    examples = len(dataset.train_labels)
+    check_fit(sizes_of(params), dataset, epochs, batch_size, seed, mesh)
+    examples = count_examples(len(dataset.train_labels), mesh)
     if optimizer is None:
         optimizer = make_optimizer(schedule="cosine", steps=epochs * -(-examples // batch_size))
-    images, labels = jax.device_put((dataset.train_images, dataset.train_labels))
+    images, labels = place_examples((dataset.train_images, dataset.train_labels), mesh)
     test_images, test_labels = jax.device_put((dataset.test_images, dataset.test_labels))
     state = TrainState.start(params, optimizer)
     for epoch in range(epochs):
         start = time.perf_counter()
-        spare = jax.device_put(state, may_alias=False)  # a copy to donate; `state` remains, in case this epoch fails
-        order = epoch_order(seed, epoch, examples)
-        after, cost = train_epoch(spare, images, labels, order, model, optimizer, batch_size, gradient)
+        spare = place(state, mesh)  # a copy to donate; `state` remains, in case this epoch fails
+        order = place_order(seed, epoch, examples, mesh)
+        after, cost = bring_back(
+            train_epoch(spare, images, labels, order, model, optimizer, batch_size, gradient, mesh)
+        )
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, cost))):
             raise DivergenceError(
                 f"in epoch {epoch + 1} the cost or a parameter stopped being finite: lower the learning rate; "
@@ -94,21 +103,23 @@ def fit(
     return state
 
 
-def epoch_order(seed: int, epoch: int, examples: int) -> Int[np.ndarray, " examples"]:
-    """The order in which an epoch, from 0, takes the examples: a permutation that depends on the arguments alone.
-
-    NumPy draws it in a millisecond; JAX's own permutation sorts, which costs a third of an epoch on a CPU.
-    """
-    return np.random.default_rng((seed, epoch)).permutation(np.int32(examples))
-
-
-def check_fit(sizes: Sequence[int], dataset: Dataset, epochs: int, batch_size: int, seed: int) -> None:
+def check_fit(
+    sizes: Sequence[int],
+    dataset: Dataset,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    mesh: Mesh | None = None,
+    members: int | None = None,
+) -> None:
     """Raises ValueError, saying what to change, for settings that `fit` cannot train with.
 
     sizes: neurons of each layer, which must start at the data's pixels and end at its classes. epochs: 1 or more.
     batch_size: from 1 to the number of training images. seed: from 0 to 2^32 - 1.
+    mesh: has the axis "batch", over which batch and images divide, or, for a population, the axis "population", over
+    which the members divide, or both. members: of a population.
     """
-    pixels, examples = dataset.train_images.shape[1], len(dataset.train_images)
+    pixels, examples = dataset.train_images.shape[1], count_examples(len(dataset.train_labels), mesh)
     if len(sizes) < 2 or (sizes[0], sizes[-1]) != (pixels, dataset.classes):
         raise ValueError(
             f"the sizes are {tuple(sizes)}, but the data have {pixels} pixels and {dataset.classes} classes: "
@@ -120,3 +131,8 @@ def check_fit(sizes: Sequence[int], dataset: Dataset, epochs: int, batch_size: i
         raise ValueError(f"the number of epochs is {epochs}: expected 1 or more")
     if not 0 <= seed < 2**32:
         raise ValueError(f"the seed is {seed}: expected 0 to {2**32 - 1}")
+    if mesh is not None:
+        axes = {BATCH: {"the batch size": batch_size, "the number of training examples": examples}}
+        if members is not None:
+            axes[POPULATION] = {"the number of members": members}
+        check_mesh(mesh, axes)

@@ -1,5 +1,6 @@
 """Optimisers by name, for the command line and for the default run."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from typing import Literal, get_args
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 Schedule = Literal["constant", "cosine"]
 
@@ -35,15 +37,29 @@ def make_optimizer(
     """
     if not (0 < learning_rate < float("inf")):
         raise ValueError(f"the learning rate is {learning_rate}: expected a finite number above 0")
+    return optimizer_maker(name, schedule, steps)(learning_rate)
+
+
+@cache
+def optimizer_maker(
+    name: str = "sgd", schedule: Schedule = "constant", steps: int | None = None
+) -> Callable[..., optax.GradientTransformation]:
+    """The function from learning_rate to the optimiser of that name, for rates that only a compiled program knows.
+
+    `fit_population` gives each member its own with it. Raises ValueError as `make_optimizer` does.
+    """
     if schedule not in get_args(Schedule) or (schedule == "cosine" and not steps):
         raise ValueError(
             f"the schedule is {schedule!r} over {steps} steps: expected constant, or cosine over 1 or more"
         )
-    rate = optax.cosine_decay_schedule(learning_rate, steps) if schedule == "cosine" and steps else learning_rate
+
+    def make(learning_rate: ArrayLike = LEARNING_RATE) -> optax.GradientTransformation:
+        rate = optax.cosine_decay_schedule(learning_rate, steps) if schedule == "cosine" and steps else learning_rate
+        return getattr(optax, name)(rate)
+
     with suppress(AttributeError, TypeError, ValueError):
-        optimizer = getattr(optax, name)(rate)
-        if _goes_downhill(optimizer):
-            return optimizer
+        if _goes_downhill(make(1.0)):
+            return make
     raise ValueError(
         f"Optax has no optimiser {name!r} that goes downhill by a learning rate and gradients alone: "
         "try sgd, adam, adamw, lion or rmsprop"

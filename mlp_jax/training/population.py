@@ -1,0 +1,318 @@
+"""Many networks at once: the same training over a leading axis of members.
+
+Members differ in their initial parameters, in the optimiser's hyperparameters, in those of the model's functions, in
+the order of their examples, or in all of these. Where they share their mini-batches the data are read once for all, and
+the first layers are one wide matrix product.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Integer, UInt8
+
+from mlp_jax.backprop import GradientRule, backprop
+from mlp_jax.data import Dataset
+from mlp_jax.network import Model, Params, init_params, predict, sizes_of
+from mlp_jax.training.devices import bring_back, count_examples, place, place_examples, place_order, split
+from mlp_jax.training.epoch import BATCH, POPULATION, TrainState, as_inputs, on_devices, one_epoch
+from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit
+from mlp_jax.training.optimizer import optimizer_maker
+
+Numbers = ArrayLike | Sequence[float | int]
+Values = Mapping[str, Numbers]
+"""For each name the members' values, (members,)."""
+
+
+class PopulationMetrics(NamedTuple):
+    """What is known of every member at the end of an epoch; NaN for one whose cost or parameters are not finite.
+
+    epoch: from 1.
+    loss: the mean cost of the training examples, each just before the update it took part in, (members,).
+    test_accuracy: the fraction of the test images whose brightest output is their label, (members,), 0 to 1.
+    seconds: the wall-clock time of the epoch's updates of all members; those of the first include compiling.
+    """
+
+    epoch: int
+    loss: Float[np.ndarray, " members"]
+    test_accuracy: Float[np.ndarray, " members"]
+    seconds: float
+
+    @property
+    def ranking(self) -> Integer[np.ndarray, " ranked"]:
+        """The members that are still finite, by test accuracy, the best first."""
+        order = np.argsort(-self.test_accuracy, kind="stable")  # NaN comes last
+        return order[np.isfinite(self.test_accuracy[order])]
+
+    @property
+    def best(self) -> int:
+        """The member with the highest test accuracy."""
+        return int(self.ranking[0])
+
+    @property
+    def spread(self) -> tuple[float, float, float]:
+        """Lowest, median and highest test accuracy, 0 to 1."""
+        accuracies = self.test_accuracy[self.ranking]
+        return float(accuracies[-1]), float(np.median(accuracies)), float(accuracies[0])
+
+
+PopulationCallback = Callable[[TrainState, PopulationMetrics], bool | None]
+
+
+def init_population(
+    seeds: Sequence[int], sizes: Sequence[int] = (784, 16, 16, 10), scales: Numbers | None = None
+) -> Params:
+    """Random parameters of several networks, in arrays with a leading axis of members.
+
+    seeds: a member starts from `init_params(jax.random.key(seed), sizes)`.
+    scales: what each member's weights are multiplied by, (members,); 1 if not given.
+
+    Raises ValueError for no seeds, for scales of another number, or sizes that `init_params` refuses.
+    """
+    if not len(seeds):
+        raise ValueError("there are no seeds: give one for each member of the population")
+    networks = [init_params(jax.random.key(seed), sizes) for seed in seeds]
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
+    scales = _checked_values({"scales": jnp.ones(len(seeds)) if scales is None else scales}, len(seeds))["scales"]
+    return tuple(layer._replace(weights=scales[:, None, None] * layer.weights) for layer in params)
+
+
+def member(tree: Any, number: int) -> Any:
+    """One member's part, from 0, of parameters or of a state that have the leading axis."""
+    return jax.tree.map(lambda leaf: leaf[number], tree)
+
+
+def fit_population(
+    params: Params,
+    dataset: Dataset,
+    model: Model | Callable[..., Model] = Model(),
+    *,
+    epochs: int = 30,
+    batch_size: int = 100,
+    optimizer: optax.GradientTransformation | Callable[..., optax.GradientTransformation] | None = None,
+    hyperparams: Values | None = None,
+    model_params: Values | None = None,
+    gradient: GradientRule = backprop,
+    seed: int | Sequence[int] = 0,
+    mesh: Mesh | None = None,
+    callback: PopulationCallback | None = None,
+) -> tuple[TrainState, PopulationMetrics]:
+    """Train many networks at once, each as `fit` would train it alone.
+
+    params: those of all members, as `init_population` makes them.
+    model: one for all members, or a function that makes one of a member's `model_params`.
+    optimizer: one for all members, or a function that makes one of a member's `hyperparams`: `optax.adam`, say. By
+        default plain SGD with cosine decay, which takes the hyperparameter learning_rate.
+    hyperparams, model_params: the values of all members under each name, (members,).
+    seed: one, and the members share their mini-batches, which is the fast way; or one for each member's own order.
+    mesh: devices that share the members along the mesh's axis "population", or every mini-batch along its axis
+        "batch", as in `fit`, or both. On several processes each gives the whole population.
+    callback: called after each epoch with the state, which it may keep, and the metrics; a true return stops training.
+
+    Returns the last state, arrays with the leading axis of members, and the last metrics. A member that stops being
+    finite does not stop the others. A population of one, without a mesh, is what `fit` gives, bit for bit.
+
+    Raises ValueError for settings of different lengths, and whatever `fit` refuses; DivergenceError, with the state
+    after the last good epoch, when no member is finite any more.
+    """
+    members, seeds = _count_members(params), [seed] if isinstance(seed, int) else list(seed)
+    if not isinstance(seed, int) and len(seeds) != members:
+        raise ValueError(f"there are {len(seeds)} seeds for {members} members: give one for each, or one for all")
+    for one in seeds:
+        check_fit(sizes_of(member(params, 0)), dataset, epochs, batch_size, one, mesh, members)
+    examples = count_examples(len(dataset.train_labels), mesh)
+    if optimizer is None:
+        optimizer = optimizer_maker(schedule="cosine", steps=epochs * -(-examples // batch_size))
+    make_model, model_params = _made_with("model", model, model_params, members)
+    make_optimizer, hyperparams = _made_with("optimizer", optimizer, hyperparams, members)
+    if members == 1 and mesh is None:  # constants of the program, not its arguments: the bits that `fit` gives
+        model, optimizer = make_model(**_constants(model_params)), make_optimizer(**_constants(hyperparams))
+        return _fit_one(
+            member(params, 0),
+            callback,
+            dataset=dataset,
+            model=model,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            gradient=gradient,
+            seed=seeds[0],
+        )
+
+    images, labels = place_examples((dataset.train_images, dataset.train_labels), mesh)
+    test_images, test_labels = jax.device_put((dataset.test_images, dataset.test_labels))
+    own_values = place((model_params, hyperparams), mesh, POPULATION)
+    state, metrics = _start(params, hyperparams, make_optimizer), None
+    for epoch in range(epochs):
+        start = time.perf_counter()
+        spare = place(state, mesh, POPULATION)  # a copy to donate; `state` remains, in case no member survives
+        order = place_order(seed, epoch, examples, mesh)
+        after, costs = bring_back(
+            train_population(
+                spare, images, labels, order, *own_values, make_model, make_optimizer, batch_size, gradient, mesh
+            )
+        )
+        finite, costs = np.asarray(_finite_members((after.params, costs))), np.asarray(costs)
+        if not finite.any():
+            raise DivergenceError(
+                f"in epoch {epoch + 1} the last of {members} members stopped being finite: lower the learning rates",
+                state,
+            )
+        state, seconds = after, time.perf_counter() - start
+        right = np.asarray(_right_answers(state.params, model_params, test_images, test_labels, make_model))
+        costs, accuracies = (np.where(finite, numbers, np.nan) for numbers in (costs, right / len(test_labels)))
+        metrics = PopulationMetrics(epoch + 1, costs, accuracies, seconds)
+        if callback is not None and callback(state, metrics):
+            break
+    assert metrics is not None  # there is one epoch at least
+    return state, metrics
+
+
+@partial(
+    jax.jit, static_argnames=("make_model", "make_optimizer", "batch_size", "gradient", "mesh"), donate_argnames="state"
+)
+def train_population(
+    state: TrainState,
+    images: UInt8[Array, "n pixels"],
+    labels: Integer[Array, " n"],
+    order: Integer[Array, "*members n"],
+    model_params: dict[str, Array],
+    hyperparams: dict[str, Array],
+    make_model: Callable[..., Model],
+    make_optimizer: Callable[..., optax.GradientTransformation],
+    batch_size: int,
+    gradient: GradientRule = backprop,
+    mesh: Mesh | None = None,
+) -> tuple[TrainState, Float[Array, " members"]]:
+    """`train_epoch` for all members of a population.
+
+    state: with the leading axis of members; its buffers are donated.
+    order: (n,), shared by the members, or (members, n).
+    model_params, hyperparams: of all members, by name, each (members,); `make_model` and `make_optimizer` are called
+        with a member's own.
+    mesh: has the axis "population", the axis "batch", or both.
+
+    Returns the new state and the mean cost of the examples for each member, (members,).
+    """
+    across = BATCH if mesh is not None and BATCH in mesh.axis_names else None
+    share = batch_size // (mesh.shape[BATCH] if mesh is not None and across else 1)
+
+    def epoch_of_one(
+        state: TrainState,
+        order: Array,
+        model_params: dict[str, Array],
+        hyperparams: dict[str, Array],
+        images: Array,
+        labels: Array,
+    ) -> tuple[TrainState, Array]:
+        model, optimizer = make_model(**model_params), make_optimizer(**hyperparams)
+        return one_epoch(state, images, labels, order, model, optimizer, share, gradient, across)
+
+    own_order = 0 if order.ndim == 2 else None
+    epoch_of_all = jax.vmap(epoch_of_one, in_axes=(0, own_order, 0, 0, None, None))
+    if mesh is not None:
+        mine, examples = split(mesh, POPULATION), split(mesh, BATCH)
+        orders = examples if own_order is None else split(mesh, POPULATION, BATCH)
+        take, give = (mine, orders, mine, mine, examples, examples), (mine, mine)
+        epoch_of_all = on_devices(epoch_of_all, mesh, take, give)
+    return epoch_of_all(state, order, model_params, hyperparams, images, labels)
+
+
+def _fit_one(
+    params: Params, callback: PopulationCallback | None, **settings: Any
+) -> tuple[TrainState, PopulationMetrics]:
+    """A population of one: `fit`, and what it says with the leading axis."""
+    last = []
+
+    def after_epoch(state: TrainState, metrics: EpochMetrics) -> bool | None:
+        loss, accuracy = np.array([metrics.loss]), np.array([metrics.test_accuracy])
+        last[:] = [_as_population(state), PopulationMetrics(metrics.epoch, loss, accuracy, metrics.seconds)]
+        return callback(*last) if callback is not None else None
+
+    try:
+        fit(params, **settings, callback=after_epoch)
+    except DivergenceError as error:
+        raise DivergenceError(str(error), _as_population(error.state)) from error
+    return last[0], last[1]
+
+
+def _as_population(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[None], tree)
+
+
+def _made_with(name: str, thing: Any, values: Values | None, members: int) -> tuple[Callable, dict[str, Array]]:
+    """A function that makes each member's own of its values, and the values, checked."""
+    if values and not callable(thing):
+        raise ValueError(
+            f"the {name} is one for all members, but there are values of {', '.join(values)}: give a function that "
+            f"makes a member's {name} of them"
+        )
+    return thing if callable(thing) else _always(thing), _checked_values(values or {}, members)
+
+
+@cache
+def _always(thing: Any) -> Callable[[], Any]:
+    """A function that makes the same for every member; the same function for the same thing, so that jit knows it."""
+    return lambda: thing
+
+
+@partial(jax.jit, static_argnames="make_optimizer")
+def _start(
+    params: Params, hyperparams: dict[str, Array], make_optimizer: Callable[..., optax.GradientTransformation]
+) -> TrainState:
+    return jax.vmap(lambda params, own: TrainState.start(params, make_optimizer(**own)))(params, hyperparams)
+
+
+@jax.jit
+def _finite_members(tree: Any) -> Bool[Array, " members"]:
+    """Which members' numbers are all finite."""
+    finite = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(finite), axis=0)
+
+
+@partial(jax.jit, static_argnames="make_model")
+def _right_answers(
+    params: Params, model_params: dict[str, Array], images: Array, labels: Array, make_model: Callable[..., Model]
+) -> Integer[Array, " members"]:
+    """How many of these images each member names right. A few members at a time: all would fill memory."""
+    inputs = as_inputs(images, params)
+
+    def right(own: tuple[Params, dict[str, Array]]) -> Integer[Array, ""]:
+        return jnp.sum(predict(own[0], inputs, make_model(**own[1])) == labels)
+
+    return jax.lax.map(right, (params, model_params), batch_size=16)
+
+
+def _count_members(params: Params) -> int:
+    """How many members there are. Raises ValueError unless every array has one leading axis for them."""
+    lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(params)}
+    if len(lengths) != 1 or any(layer.weights.ndim != 3 or layer.biases.ndim != 2 for layer in params):
+        shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(params))
+        raise ValueError(
+            f"the parameters have shapes {shapes}: expected (members, n_out, n_in) and (members, n_out) for each "
+            "layer, with the same number of members, as init_population makes them"
+        )
+    return lengths.pop()
+
+
+def _checked_values(values: Values, members: int) -> dict[str, Array]:
+    """The values as arrays, (members,). Raises ValueError for those of another length."""
+    arrays = {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
+    for name, array in arrays.items():
+        if array.shape != (members,):
+            raise ValueError(
+                f"{name} has shape {array.shape} for {members} members: give one value for each, ({members},)"
+            )
+    return arrays
+
+
+def _constants(values: dict[str, Array]) -> dict[str, float]:
+    """The values of the only member, as numbers."""
+    return {name: float(value[0]) for name, value in values.items()}

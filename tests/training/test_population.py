@@ -1,0 +1,189 @@
+"""Populations against `fit`, member by member."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mlp_jax import (
+    Activation,
+    DivergenceError,
+    Model,
+    backprop,
+    fit,
+    fit_population,
+    identity,
+    init_params,
+    init_population,
+    make_optimizer,
+)
+from mlp_jax.training import member, optimizer_maker
+from tests.training.test_devices import DATA, PIXELS, TRAIN, mesh_of
+
+SIZES = (PIXELS, 4, 3)
+SEEDS = (5, 0, 3, 1)
+PARAMS = init_population(SEEDS, SIZES)
+RATES = (0.5, 1.0, 2.0, 4.0)
+SETTINGS = {"epochs": 2, "batch_size": 8}
+STEPS = 2 * -(-TRAIN // 8)
+
+
+def alone(number, **settings):
+    """What `fit` makes of the member, and its last metrics."""
+    history = []
+    settings = SETTINGS | {"optimizer": make_optimizer("sgd", RATES[number], "cosine", STEPS)} | settings
+    state = fit(member(PARAMS, number), DATA, callback=lambda _, metrics: history.append(metrics), **settings)
+    return state, history[-1]
+
+
+def assert_close(one, other):
+    """To float32 rounding over a dozen steps: the largest difference seen is 2.4e-7, of numbers near 1."""
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), one, other)
+
+
+def test_members_start_as_networks_of_their_own():
+    for number, seed in enumerate(SEEDS):
+        jax.tree.map(np.testing.assert_array_equal, member(PARAMS, number), init_params(jax.random.key(seed), SIZES))
+    scaled = init_population(SEEDS, SIZES, scales=[1, 2, 0.5, 0])
+    np.testing.assert_array_equal(scaled[0].weights[1], 2 * PARAMS[0].weights[1])
+    np.testing.assert_array_equal(scaled[1].weights[3], np.zeros((3, 4)))
+    np.testing.assert_array_equal(scaled[0].biases, PARAMS[0].biases)
+
+
+@pytest.mark.parametrize("seed", [7, (7, 8, 9, 10)], ids=["shared batches", "own batches"])
+def test_each_member_is_what_fit_makes_of_it(seed):
+    """With its own learning rate, and with the mini-batches of all or its own."""
+    state, metrics = fit_population(PARAMS, DATA, hyperparams={"learning_rate": RATES}, seed=seed, **SETTINGS)
+    assert metrics.epoch == 2
+    np.testing.assert_array_equal(state.epoch, 2)
+    for number in (0, 3):
+        expected, last = alone(number, seed=seed if isinstance(seed, int) else seed[number])
+        assert_close(member(state.params, number), expected.params)
+        assert metrics.loss[number] == pytest.approx(last.loss, rel=1e-6)
+        assert metrics.test_accuracy[number] == last.test_accuracy
+
+
+@pytest.mark.parametrize("given", [{"hyperparams": {"learning_rate": RATES[:1]}}, {}], ids=["rate", "defaults"])
+def test_a_population_of_one_is_fit_bit_for_bit(given):
+    one = init_population(SEEDS[:1], SIZES)
+    kept = []
+    state, metrics = fit_population(one, DATA, **SETTINGS, **given, callback=lambda *last: kept.append(last))
+    expected, last = alone(0, **({} if given else {"optimizer": None}))
+    jax.tree.map(np.testing.assert_array_equal, member(state, 0), expected)
+    assert (metrics.loss[0], metrics.test_accuracy[0], len(kept)) == (last.loss, last.test_accuracy, 2)
+
+
+def test_any_hyperparameter_and_those_of_activations():
+    """Adam's momentum and the slope of a leaky ReLU, which differ from member to member."""
+
+    def leaky(slope):
+        value, derivative = (lambda z: jnp.where(z > 0, z, slope * z)), (lambda z: jnp.where(z > 0, 1, slope))
+        return Model(hidden=Activation(value, lambda z: derivative(z).astype(z.dtype)))
+
+    slopes, momenta = [0, 0.1, 0.2, 0.5], [0, 0.5, 0.9, 0.99]
+    hyperparams = {"learning_rate": [0.01] * 4, "b1": momenta}
+    settings = SETTINGS | {"optimizer": optax.adam, "hyperparams": hyperparams, "model_params": {"slope": slopes}}
+    state, _ = fit_population(PARAMS, DATA, leaky, **settings)
+    expected, _ = alone(2, model=leaky(0.2), optimizer=optax.adam(0.01, b1=0.9))
+    assert_close(member(state.params, 2), expected.params)
+    assert not np.allclose(member(state.params, 3)[0].weights, member(state.params, 2)[0].weights)
+
+
+OTHER_MESHES = [pytest.param(axes, marks=pytest.mark.slow) for axes in (("batch",), ("population", "batch"))]
+
+
+@pytest.mark.parametrize("axes", [("population",), ("batch", "population"), *OTHER_MESHES])
+def test_a_population_on_a_mesh(axes):
+    """Its members split over devices, or its mini-batches as those of a single network are."""
+    settings = SETTINGS | {"hyperparams": {"learning_rate": RATES}}
+    state, metrics = fit_population(PARAMS, DATA, mesh=mesh_of(*axes), **settings)
+    if axes[0] == "population":  # no axis splits the examples, or one of a single device
+        expected, _ = fit_population(PARAMS, DATA, **settings)
+        assert_close(state.params, expected.params)
+    else:
+        expected, last = alone(1, mesh=mesh_of("batch"))
+        assert_close(member(state.params, 1), expected.params)
+        assert metrics.test_accuracy[1] == last.test_accuracy
+
+
+@pytest.mark.slow
+def test_own_orders_on_a_mesh():
+    settings = SETTINGS | {"hyperparams": {"learning_rate": RATES}, "seed": (7, 8, 9, 10)}
+    state, _ = fit_population(PARAMS, DATA, mesh=mesh_of("batch", "population"), **settings)
+    expected, _ = alone(2, mesh=mesh_of("batch"), seed=9)
+    assert_close(member(state.params, 2), expected.params)
+
+
+def test_a_member_that_diverges_leaves_the_others_alone():
+    rates, linear = [0.01, 1e30, 0.02, 1e30], Model(identity, identity)
+    optimizer = optimizer_maker("sgd")
+    settings = SETTINGS | {"optimizer": optimizer}
+    _, metrics = fit_population(PARAMS, DATA, linear, hyperparams={"learning_rate": rates}, **settings)
+    np.testing.assert_array_equal(np.isnan(metrics.loss), [False, True, False, True])
+    np.testing.assert_array_equal(np.isnan(metrics.test_accuracy), [False, True, False, True])
+    assert set(metrics.ranking) == {0, 2}
+    assert metrics.best in (0, 2)
+    low, median, high = metrics.spread
+    assert low <= median <= high == metrics.test_accuracy[metrics.best]
+    with pytest.raises(DivergenceError, match="in epoch 1 the last of 4 members stopped being finite") as error:
+        fit_population(PARAMS, DATA, linear, hyperparams={"learning_rate": [1e30] * 4}, **settings)
+    jax.tree.map(np.testing.assert_array_equal, error.value.state.params, PARAMS)
+
+
+def test_the_callback_may_keep_what_it_gets_and_stops():
+    kept = []
+
+    def keep(state, metrics):
+        kept.append(state)
+        return metrics.epoch == 2
+
+    state, metrics = fit_population(PARAMS, DATA, epochs=5, batch_size=8, callback=keep)
+    assert (metrics.epoch, len(kept)) == (2, 2)
+    jax.tree.map(np.testing.assert_array_equal, state, kept[1])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((kept, PARAMS)))  # none was donated
+
+
+BAD = {
+    r"learning_rate has shape \(3,\) for 4 members: give one value for each, \(4,\)": {
+        "hyperparams": {"learning_rate": RATES[:3]}
+    },
+    r"learning_rate has shape \(\) for 4 members": {"hyperparams": {"learning_rate": 0.1}},
+    "there are 2 seeds for 4 members: give one for each, or one for all": {"seed": (1, 2)},
+    "seed is -1: expected 0 to": {"seed": (1, 2, 3, -1)},
+    "batch size is 47: expected 1 to 46": {"batch_size": 47},
+    "the optimizer is one for all members, but there are values of b1: give a function": {
+        "optimizer": optax.sgd(0.1),
+        "hyperparams": {"b1": RATES},
+    },
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_settings_that_do_not_go_together_are_refused(message):
+    with pytest.raises(ValueError, match=message):
+        fit_population(PARAMS, DATA, **(SETTINGS | BAD[message]))
+
+
+def test_populations_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="no seeds: give one for each member"):
+        init_population([], SIZES)
+    with pytest.raises(ValueError, match=r"scales has shape \(2,\) for 4 members"):
+        init_population(SEEDS, SIZES, scales=[1, 2])
+    with pytest.raises(ValueError, match=r"shapes \(4, 6\), .* expected \(members, n_out, n_in\)"):
+        fit_population(member(PARAMS, 0), DATA)
+    three = init_population(SEEDS[:3], SIZES)
+    with pytest.raises(ValueError, match="number of members is 3, which does not divide over the 2 devices"):
+        fit_population(three, DATA, batch_size=8, mesh=mesh_of("population"))
+
+
+@pytest.mark.slow
+def test_any_gradient_rule():
+    def uphill(params, inputs, targets, model):
+        return jax.tree.map(jnp.negative, backprop(params, inputs, targets, model))
+
+    down, up = (
+        fit_population(PARAMS, DATA, epochs=1, batch_size=TRAIN, optimizer=optax.sgd(0.5), gradient=rule)[0].params
+        for rule in (backprop, uphill)
+    )
+    jax.tree.map(lambda p, q, r: np.testing.assert_allclose(p + q, 2 * r, atol=1e-5), down, up, PARAMS)
