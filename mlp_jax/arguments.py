@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Union
 
 import tyro
 
@@ -21,6 +21,9 @@ RuleName = Literal[
     "suggested_activations",
 ]
 Directory = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+Cache = Annotated[
+    bool, tyro.conf.arg(help="Whether to keep compiled programs in the user's cache directory, for the next time.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,43 @@ class Train(Problem):
     layer by layer, on 1,000 training images."""
     out: Path | None = None
     """Directory for the run, new or empty; if not given, a new one in runs/."""
+    cache: Cache = True
+    devices: int = 1
+    """How many of this machine's devices share each mini-batch. Several processes use all that they have."""
+    distributed: bool = False
+    """Whether this is one of several processes, started by SLURM, Open MPI, Kubernetes or on a TPU pod, that train one
+    network together."""
+    coordinator: str | None = None
+    """With any other launcher: where process 0 can be reached, HOST:PORT, the same for all processes."""
+    num_processes: int | None = None
+    """With --coordinator: how many processes there are."""
+    process_id: int | None = None
+    """With --coordinator: which of them this is, from 0. Process 0 alone prints and keeps the run."""
+    timeout: int = 60
+    """Seconds that processes wait for one another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Problem):
+    """Train many networks at once, one for each combination of settings, and keep each as a run of its own."""
+
+    seeds: int = 8
+    """How many networks for each combination, from initial parameters of their own: seeds from --seed on."""
+    learning_rate: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    """Lengths of a step downhill."""
+    scale: tuple[float, ...] = (1.0,)
+    """What the initial weights are multiplied by."""
+    own_batches: bool = False
+    """Whether each seed draws mini-batches of its own. Shared by all they are faster."""
+    epochs: int = 30
+    """How often each training image is seen."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Whether the learning rates stay as they are or fall to 0 along a cosine."""
+    optimizer: str = "sgd"
+    """What Optax calls it: sgd, adam, adamw, lion, rmsprop and so on."""
+    out: Path | None = None
+    """Directory for the runs, new or empty; if not given, a new one in runs/."""
+    cache: Cache = True
 
 
 @dataclass(frozen=True)
@@ -72,6 +112,7 @@ class Evaluate:
 
     directory: Directory
     """Where the run was kept."""
+    cache: Cache = True
 
 
 @dataclass(frozen=True)
@@ -82,6 +123,7 @@ class Predict:
     """Where the run was kept."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
     """Image files of any kind, a digit in each."""
+    cache: Cache = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,15 +157,19 @@ class Compare:
     """Type of parameters, inputs and all that is computed from them."""
     json: bool = False
     """Print JSON instead of a table."""
+    cache: Cache = True
 
 
-def parse(arguments: Sequence[str] | None) -> Train | Evaluate | Predict | Compare:
+Command = Union[Train, Sweep, Evaluate, Predict, Compare]  # noqa: UP007 - with X | Y, `--help` takes half as long again
+
+
+def parse(arguments: Sequence[str] | None) -> Command:
     """The command that the arguments ask for; ValueError, in one line, where they make no sense."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
-                Train | Evaluate | Predict | Compare,
+                Command,
                 prog="mlp-jax",
                 description="Train, examine and use multilayer perceptrons.",
                 args=arguments,

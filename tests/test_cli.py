@@ -13,7 +13,7 @@ from mlp_jax.cli import main
 
 DEFAULT = Train()
 BAD = {
-    "": r"Expected one of \{train, evaluate, predict, compare\}; see mlp-jax --help",
+    "": r"Expected one of \{train, sweep, evaluate, predict, compare\}; see mlp-jax --help",
     "trian": "Unrecognized options: trian; .*see mlp-jax --help",
     "train --epoch 3": "Unrecognized options: --epoch, 3; perhaps you meant --epochs; see mlp-jax train --help",
     "train --epochs three": "Error parsing --epochs: .*'three'",
@@ -41,6 +41,12 @@ BAD = {
     "train --output tanh --cost cross_entropy": "cost needs outputs from 0 to 1",
     "train --out full": "full is there already and not empty: give --out a new directory",
     "train --out full/file/below": "Not a directory: 'full/file/below'",
+    "sweep --seeds 0": "no network to train: give at least one seed, one learning rate and one scale",
+    "sweep --learning-rate": "no network to train",
+    "sweep --learning-rate 1 -1": "learning rate is -1.0: expected a finite number above 0",
+    "sweep --batch-size 0": "batch size is 0: expected 1 to 60000",
+    "sweep --seeds 2 --seed 4294967295": "seed is 4294967296: expected 0 to 4294967295",
+    "sweep --out full": "full is there already and not empty",
     "compare --batch-size 0": "batch size is 0",
     "compare --sizes 784 11": "sizes are .784, 11.",
     "evaluate": "Missing from mlp-jax evaluate: DIR .*see mlp-jax evaluate --help",
@@ -103,7 +109,7 @@ def test_one_line_in_a_terminal_of_any_width_and_encoding(columns, encoding):
     assert "\x1b" not in result.stderr
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "predict", "compare"])
+@pytest.mark.parametrize("command", ["", "train", "sweep", "evaluate", "predict", "compare"])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command.split(), "--help"])

@@ -23,8 +23,9 @@ MAY_IMPORT = {
     "training": JAX | {"numpy", "optax", "network", "backprop", "data"},
     "arguments": {"tyro"},
     "cli": {"arguments"},
-    "commands": JAX | {"numpy", "rich", "arguments", "activations", "costs", "network", "backprop"}
-    | {"gradients", "data", "runs", "training"},
+    "figures": {"jaxtyping", "matplotlib", "numpy"},
+    "commands": JAX | {"numpy", "platformdirs", "rich", "arguments", "activations", "costs", "network", "backprop"}
+    | {"gradients", "data", "figures", "runs", "training"},
     "__init__": {"lazy_loader"},
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax import arguments, training
-from mlp_jax.commands.shared import model_of, open_run, rule_of
+from mlp_jax.commands.shared import keep_programs, model_of, open_run, rule_of
 from mlp_jax.data import Dataset, load_dataset
 from mlp_jax.gradients.compare import compare_rules
 from mlp_jax.gradients.numerical import numerical_gradient
@@ -15,6 +15,7 @@ from mlp_jax.network import Model, Params, init_params, loss, sizes_of
 
 def compare(settings: arguments.Compare) -> int:
     """Show how far the gradients that rules give are from jax.grad's, parameter by parameter."""
+    keep_programs(settings.cache)
     with jax.enable_x64(settings.dtype == "float64"):
         params, model, dataset, data = _network_to_compare(settings)
         params, sizes = jax.tree.map(lambda leaf: jnp.asarray(leaf, settings.dtype), params), sizes_of(params)

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from mlp_jax import arguments, training
-from mlp_jax.commands.shared import make_console, open_run, print_json
+from mlp_jax.commands.shared import keep_programs, make_console, open_run, print_json
 from mlp_jax.data import load_dataset
 from mlp_jax.network import sizes_of
 from mlp_jax.runs import RunError
@@ -11,6 +11,7 @@ from mlp_jax.runs import RunError
 
 def evaluate(settings: arguments.Evaluate) -> int:
     """Show accuracy, cost and confusion matrix of a run on the test images."""
+    keep_programs(settings.cache)
     run, model, params = open_run(settings.directory)
     dataset = load_dataset(run.config["data"])
     if sizes_of(params)[-1] != dataset.classes:

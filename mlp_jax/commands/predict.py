@@ -6,7 +6,7 @@ from rich.bar import Bar
 from rich.table import Table
 
 from mlp_jax import arguments, training
-from mlp_jax.commands.shared import make_console, open_run
+from mlp_jax.commands.shared import keep_programs, make_console, open_run
 from mlp_jax.data import read_digit
 from mlp_jax.network import feedforward, sizes_of
 from mlp_jax.runs import RunError
@@ -14,6 +14,7 @@ from mlp_jax.runs import RunError
 
 def predict(settings: arguments.Predict) -> int:
     """Show what a run's network answers to each picture."""
+    keep_programs(settings.cache)
     run, model, params = open_run(settings.directory)
     if not settings.images:
         raise ValueError("there is no image to look at: give one or more image files after the run's directory")

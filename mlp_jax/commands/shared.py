@@ -1,9 +1,13 @@
 """What several commands do alike."""
 
 import json
+import os
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import jax
+import platformdirs
 from rich.console import Console
 
 from mlp_jax import activations, arguments, costs
@@ -14,6 +18,42 @@ from mlp_jax.network import Model, Params, loss
 from mlp_jax.runs import Run, RunError
 
 AUTOMATIC = jax.grad(loss)
+PROGRAMS_BYTES = 2**28
+"""How much is kept in the user's cache directory: each new setting of a small network takes 30 to 130 kB."""
+
+
+def keep_programs(wanted: bool) -> None:
+    """Let JAX keep compiled programs in the user's cache directory, for the next time, or compile everything anew.
+
+    A directory that JAX has been told of already, in JAX_COMPILATION_CACHE_DIR for instance, is left to it. What
+    cannot be read or written is compiled as if it were not wanted. Call this once the number of threads is settled.
+    """
+    complains = jax.__version_info__ < (0, 10, 2)  # at length, on some processors, about each program that it kept
+    if complains or not wanted:
+        jax.config.update("jax_enable_compilation_cache", False)
+    elif jax.config.values["jax_compilation_cache_dir"] is None:
+        programs = platformdirs.user_cache_path("mlp_jax", appauthor=False) / "programs"
+        delete_oldest(programs, PROGRAMS_BYTES)
+        # A program is compiled for a number of threads, which is not part of what JAX finds it by.
+        threads = os.environ.get("PJRT_NPROC", os.cpu_count())
+        jax.config.update("jax_compilation_cache_dir", str(programs / f"threads-{threads}"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # else only what takes more than 1 s
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # else a GPU must be able to write there
+        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+
+
+def delete_oldest(programs: Path, most: int) -> None:
+    """Delete the programs kept first until the rest takes no more than `most` bytes.
+
+    JAX can do it too, but stops keeping anything once it was interrupted between the two files it writes for each.
+    """
+    room = most
+    with suppress(OSError):  # another process may be deleting them as well
+        files = {file: file.stat() for file in programs.glob("*/*-cache")}
+        for file, about in sorted(files.items(), key=lambda item: item[1].st_mtime, reverse=True):
+            room -= about.st_size
+            if room < 0:
+                file.unlink()
 
 
 def model_of(hidden: str, output: str, cost: str) -> Model:
@@ -26,13 +66,16 @@ def model_of(hidden: str, output: str, cost: str) -> Model:
 
 def rule_of(name: str, sizes: tuple[int, ...], settings: arguments.Train | arguments.Compare) -> GradientRule:
     """The gradient rule of that name."""
-    # Another key than that of the parameters: feedback drawn from theirs would be the initial weights themselves.
-    key = jax.random.fold_in(jax.random.key(settings.seed), 1)
+
+    def key() -> jax.Array:
+        # Another than that of the parameters: feedback drawn from theirs would be the initial weights themselves.
+        return jax.random.fold_in(jax.random.key(settings.seed), 1)
+
     made = {
         "manual": lambda: backprop,
         "automatic": lambda: AUTOMATIC,
-        "feedback_alignment": lambda: rules.feedback_alignment(key, sizes),
-        "direct_feedback_alignment": lambda: rules.direct_feedback_alignment(key, sizes),
+        "feedback_alignment": lambda: rules.feedback_alignment(key(), sizes),
+        "direct_feedback_alignment": lambda: rules.direct_feedback_alignment(key(), sizes),
         "sign_symmetric": lambda: rules.sign_symmetric,
         "suggested_activations": lambda: rules.suggested_activations(settings.step),
     }
@@ -50,9 +93,9 @@ def open_run(directory: Path) -> tuple[Run, Model, Params]:
     return run, model, run.load()
 
 
-def make_console() -> Console:
+def make_console(quiet: bool = False) -> Console:
     """Where tables and lines are printed, as they are given."""
-    return Console(highlight=False, emoji=False)
+    return Console(highlight=False, emoji=False, quiet=quiet)
 
 
 def print_json(**values: object) -> None:

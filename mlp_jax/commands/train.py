@@ -1,10 +1,10 @@
 """The command that trains a network."""
 
-import signal
+import hashlib
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
+from importlib import metadata
 
 import jax
 import jax.numpy as jnp
@@ -13,47 +13,71 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mlp_jax import arguments, training
 from mlp_jax.backprop import GradientRule, backprop
-from mlp_jax.commands.shared import make_console, model_of, print_json, rule_of
+from mlp_jax.commands.interrupts import interrupts_remembered
+from mlp_jax.commands.shared import keep_programs, make_console, model_of, print_json, rule_of
 from mlp_jax.data import Dataset, load_dataset
-from mlp_jax.gradients.compare import angles
 from mlp_jax.network import Model, Params, init_params
 from mlp_jax.runs import Run
 from mlp_jax.training import DivergenceError, EpochMetrics, TrainState
+from mlp_jax.training.processes import Processes, processes_of, together
 
 ANGLE_EXAMPLES = 1_000
+PLACES = ("out", "cache", "distributed", "coordinator", "num_processes", "process_id", "timeout")
+"""Settings that say where a run takes place, which may differ between its processes."""
 
 
 def train(settings: arguments.Train) -> int:
     """Train a network, showing each epoch and keeping its numbers and parameters as it ends."""
+    processes = processes_of(
+        settings.distributed, settings.coordinator, settings.num_processes, settings.process_id, settings.timeout
+    )
+    with together(processes):
+        return _train(settings, processes)
+
+
+def _train(settings: arguments.Train, processes: Processes) -> int:
+    """What each process does of it. The first alone prints and keeps the run."""
+    config = {name: value for name, value in asdict(settings).items() if name not in PLACES}
+    if processes.count > 1:
+        versions = {name: metadata.version(name) for name in ("mlp_jax", "jax")}
+        processes.agree(**{**config, "sizes": "-".join(map(str, settings.sizes)), **versions})
     training.use_one_thread_if_small(settings.sizes, settings.batch_size)
-    dataset = load_dataset(settings.data)
-    training.check_fit(settings.sizes, dataset, settings.epochs, settings.batch_size, settings.seed)
+    keep_programs(settings.cache)
+    dataset = load_dataset(settings.data, part=processes.index, parts=processes.count)
+    if processes.count > 1:
+        processes.agree(**_facts(dataset))
+    processes.start()
+    mesh = processes.mesh(settings.devices)
+    training.check_fit(settings.sizes, dataset, settings.epochs, settings.batch_size, settings.seed, mesh)
     model = model_of(settings.hidden, settings.output, settings.cost)
     params = init_params(jax.random.key(settings.seed), settings.sizes)
-    examples = len(dataset.train_labels)
+    examples = processes.count * len(dataset.train_labels)
     rate = _learning_rate(settings)
     steps = settings.epochs * -(-examples // settings.batch_size)
     optimizer = training.make_optimizer(settings.optimizer, rate, settings.schedule, steps)
     rule = rule_of(settings.gradient, settings.sizes, settings)
 
     device = jax.devices()[0].device_kind
-    config = {**asdict(settings), "learning_rate": rate, "device": device}
-    del config["out"]
-    run = Run.create(settings.out, config)
-    run.save(params)
+    devices = 1 if mesh is None else mesh.size
+    config |= {"learning_rate": rate, "device": device, "devices": devices, "processes": processes.count}
+    run = Run.create(settings.out, config) if processes.index == 0 else None
+    if run:
+        run.save(params)
     measure = _angles(rule, dataset, model) if settings.angles else None
-    console = make_console()
+    console = make_console(quiet=run is None)
     sizes, count = "-".join(map(str, settings.sizes)), sum(leaf.size for leaf in jax.tree.leaves(params))
-    console.print(f"{device}: {sizes}, {count:,} parameters, {examples:,} images in batches of {settings.batch_size}")
+    where = device if devices == 1 else f"{devices} x {device}"
+    console.print(f"{where}: {sizes}, {count:,} parameters, {examples:,} images in batches of {settings.batch_size}")
     history: list[EpochMetrics] = []
     status = 0
-    with _interrupts_remembered() as interrupted, _progress(console) as progress:
+    with interrupts_remembered() as interrupted, _progress(console, alone=processes.count == 1) as progress:
         task = progress.add_task("epochs", total=settings.epochs)
 
         def after_epoch(state: TrainState, metrics: EpochMetrics) -> bool:
-            run.save(state.params)
             measured = {"angles": measure(state.params)} if measure else {}
-            run.log(metrics._asdict() | measured)
+            if run:
+                run.save(state.params)
+                run.log(metrics._asdict() | measured)
             history.append(metrics)
             console.print(
                 f"epoch {metrics.epoch:>{len(str(settings.epochs))}}   cost {metrics.loss:.4f}   "
@@ -62,7 +86,7 @@ def train(settings: arguments.Train) -> int:
                 soft_wrap=True,
             )
             progress.advance(task)
-            return interrupted()
+            return processes.any(interrupted())
 
         try:
             training.fit(
@@ -74,15 +98,25 @@ def train(settings: arguments.Train) -> int:
                 optimizer=optimizer,
                 gradient=rule,
                 seed=settings.seed,
+                mesh=mesh,
                 callback=after_epoch,
             )
         except DivergenceError as error:
-            print(f"mlp-jax: {error}", file=sys.stderr)
+            if run:
+                print(f"mlp-jax: {error}", file=sys.stderr)
             status = 1
-        if interrupted():
+        if processes.any(interrupted()):
             status = 130
-    _print_summary(history, len(dataset.test_labels), run)
+    if run:
+        _print_summary(history, len(dataset.test_labels), run)
     return status
+
+
+def _facts(dataset: Dataset) -> dict[str, object]:
+    """What processes must agree on that have different parts of the training images."""
+    test = hashlib.sha256(dataset.test_images.tobytes() + dataset.test_labels.tobytes()).hexdigest()
+    images, pixels = dataset.train_images.shape
+    return {"training images": images, "pixels": pixels, "classes": dataset.classes, "test images with SHA-256": test}
 
 
 def _angles(rule: GradientRule, dataset: Dataset, model: Model) -> Callable[[Params], list[float | None]]:
@@ -90,6 +124,8 @@ def _angles(rule: GradientRule, dataset: Dataset, model: Model) -> Callable[[Par
 
     None for a gradient that is zero or not finite.
     """
+    from mlp_jax.gradients.compare import angles
+
     images, labels = dataset.train_images[:ANGLE_EXAMPLES], dataset.train_labels[:ANGLE_EXAMPLES]
 
     @jax.jit
@@ -117,9 +153,9 @@ def _learning_rate(settings: arguments.Train) -> float:
     return training.LEARNING_RATE if settings.optimizer == "sgd" else 0.001
 
 
-def _progress(console: Console) -> Progress:
+def _progress(console: Console, alone: bool) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not sys.stdout.isatty())
+    return Progress(*columns, console=console, transient=True, disable=not (alone and sys.stdout.isatty()))
 
 
 def _print_summary(history: list[EpochMetrics], tests: int, run: Run) -> None:
@@ -127,21 +163,3 @@ def _print_summary(history: list[EpochMetrics], tests: int, run: Run) -> None:
     wrong = None if accuracy is None else round((1 - accuracy) * tests)
     seconds = round(sum(metrics.seconds for metrics in history), 3)
     print_json(test_accuracy=accuracy, wrong=wrong, of=tests, seconds=seconds, run=str(run.directory))
-
-
-@contextmanager
-def _interrupts_remembered() -> Iterator[Callable[[], bool]]:
-    """Meanwhile Control-C does not interrupt: what is yielded says whether it was pressed. A second one kills."""
-    pressed = False
-
-    def remember(*_: object) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        print("mlp-jax: stopping after this epoch; Control-C again stops at once, without it", file=sys.stderr)
-
-    before = signal.signal(signal.SIGINT, remember)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before)

