@@ -112,8 +112,9 @@ def fit_population(
 
     params: those of all members, as `init_population` makes them.
     model: one for all members, or a function that makes one of a member's `model_params`.
-    optimizer: one for all members, or a function that makes one of a member's `hyperparams`: `optax.adam`, say. By
-        default plain SGD with cosine decay, which takes the hyperparameter learning_rate.
+    optimizer: one for all members, or a function that makes one of a member's `hyperparams`: `optax.adam`, say, or
+        `optax.inject_hyperparams(optax.adam)`, in whose state they can then be read. By default plain SGD with cosine
+        decay, which takes the hyperparameter learning_rate.
     hyperparams, model_params: the values of all members under each name, (members,).
     seed: one, and the members share their mini-batches, which is the fast way; or one for each member's own order.
     mesh: devices that share the members along the mesh's axis "population", or every mini-batch along its axis
