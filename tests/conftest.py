@@ -1,6 +1,7 @@
 """What every test stands on."""
 
 import os
+import signal
 import time
 from contextlib import suppress
 
@@ -25,6 +26,9 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     os.environ["XDG_CACHE_HOME"] = str(programs)  # and not the user's own, for the processes that a test starts
 
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # tests that a shell runs in the background start like this
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # and so would every process that they interrupt
 
 jax.config.update("jax_num_cpu_devices", 2)  # for shard_map; must be said before the first computation
 
