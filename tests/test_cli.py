@@ -44,6 +44,7 @@ BAD = {
     "sweep --seeds 0": "no network to train: give at least one seed, one learning rate and one scale",
     "sweep --learning-rate": "no network to train",
     "sweep --learning-rate 1 -1": "learning rate is -1.0: expected a finite number above 0",
+    "sweep --scale 1 nan": "scales are .* expected finite numbers",
     "sweep --batch-size 0": "batch size is 0: expected 1 to 60000",
     "sweep --seeds 2 --seed 4294967295": "seed is 4294967296: expected 0 to 4294967295",
     "sweep --out full": "full is there already and not empty",

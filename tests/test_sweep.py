@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlp_jax import evaluate, load_dataset
+from mlp_jax import evaluate, init_params, load_dataset
 from mlp_jax.cli import main
 from mlp_jax.commands.sweep import FIGURE
 from mlp_jax.runs import Run, load_params
@@ -46,26 +46,35 @@ def test_each_network_is_a_run_that_other_commands_take(swept, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["test_accuracy"] == pytest.approx(
         accuracies[1], abs=1e-3
     )
-    assert not (members[3] / "params.safetensors").exists()  # it diverged
+    diverged = [json.loads(line) for line in (members[3] / "metrics.jsonl").read_text().splitlines()]
+    assert [line["test_accuracy"] for line in diverged] == [None, None]
+    initial = init_params(jax.random.key(0), (784, 10))
+    jax.tree.map(np.testing.assert_array_equal, Run.open(members[3]).load(), initial)
     with Image.open(swept / FIGURE) as figure:
         assert figure.format == "PNG"
         assert np.asarray(figure).std() > 0
 
 
 def test_what_it_prints(tmp_path, capsys):
-    flags = "--sizes 784 10 --epochs 1 --batch-size 5000 --seeds 2 --learning-rate 1 4 --scale 0.5 --own-batches"
+    flags = "--sizes 784 10 --epochs 1 --batch-size 5000 --seeds 3 --learning-rate 1 --scale 0.5 --own-batches"
     assert call("sweep", *flags.split(), "--no-cache", "--out", tmp_path / "runs") == 0
     out = capsys.readouterr().out.splitlines()
-    assert "4 networks 784-10" in out[0]
+    assert "2 x cpu: 3 networks 784-10" in out[0]
     assert out[1].startswith("epoch 1   best ")
     summary = json.loads(out[-1])
-    assert (summary["networks"], summary["run"]) == (4, str(tmp_path / "runs"))
+    assert (summary["networks"], summary["run"]) == (3, str(tmp_path / "runs"))
     ranking = [line.split() for line in out if line.startswith(("best ", "median ", "worst "))]
     assert [words[0] for words in ranking] == ["best", "median", "worst"]
     assert ranking[0][-1] == summary["best"]
-    accuracies = [float(words[1].rstrip("%")) for words in ranking]
-    assert accuracies == sorted(accuracies, reverse=True)
-    shapes = jax.tree.map(np.shape, load_params(tmp_path / "runs" / "members" / "3" / "params.safetensors"))
+    logged = json.loads((tmp_path / "runs" / "metrics.jsonl").read_text())
+    assert [words[1] for words in ranking] == [f"{logged[name]:.2%}" for name in ("best", "median", "worst")]
+    accuracies = [
+        json.loads((directory / "metrics.jsonl").read_text())["test_accuracy"]
+        for directory in sorted((tmp_path / "runs" / "members").iterdir())
+    ]
+    assert len(accuracies) == 3  # and not four, though two devices train two each
+    assert (logged["median"], logged["best"]) == (np.median(accuracies), max(accuracies))
+    shapes = jax.tree.map(np.shape, load_params(tmp_path / "runs" / "members" / "2" / "params.safetensors"))
     assert shapes == (((10, 784), (10,)),)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from rich.live import Live
 from rich.table import Table
 
@@ -27,7 +26,7 @@ FIGURE = "accuracy.png"
 def sweep(settings: arguments.Sweep) -> int:
     """Train a network for each combination of settings, all at once, and keep each as a run of its own."""
     members = _members(settings)
-    training.use_cores_for_members(len(members))
+    training.use_cores_for_members(len(members), settings.sizes, settings.batch_size)
     keep_programs(settings.cache)
     dataset = load_dataset(settings.data)
     for member in members:
@@ -36,16 +35,20 @@ def sweep(settings: arguments.Sweep) -> int:
     for rate in settings.learning_rate:  # each is refused here that cannot be
         training.make_optimizer(settings.optimizer, rate, settings.schedule, steps)
     model = model_of(settings.hidden, settings.output, settings.cost)
-    of_each = {name: [member[name] for member in members] for name in members[0]}
+    devices = jax.devices()[: len(members)]
+    mesh = jax.make_mesh((len(devices),), ("population",), devices=devices) if len(devices) > 1 else None
+    padding = [members[-1]] * (-len(members) % len(devices))  # every device trains as many; nobody looks at these
+    of_each = {name: [member[name] for member in members + padding] for name in members[0]}
     params = training.init_population(of_each["seed"], settings.sizes, of_each["scale"])
-    mesh = _mesh(len(members))
 
     device = jax.devices()[0].device_kind
-    config = {**asdict(settings), "device": device, "devices": 1 if mesh is None else mesh.size}
+    config = {**asdict(settings), "device": device, "devices": len(devices)}
     for name in ("out", "cache"):
         del config[name]
     whole = Run.create(settings.out, config)
     runs = _member_runs(whole, config, members)
+    for number, run in enumerate(runs):
+        run.save(training.member(params, number))
     console = make_console()
     console.print(f"{config['devices']} x {device}: {len(members)} networks {'-'.join(map(str, settings.sizes))}")
     history: list[PopulationMetrics] = []
@@ -54,6 +57,8 @@ def sweep(settings: arguments.Sweep) -> int:
     with interrupts_remembered() as interrupted, live if sys.stdout.isatty() else nullcontext():
 
         def after_epoch(state: TrainState, metrics: PopulationMetrics) -> bool:
+            loss, accuracy = metrics.loss[: len(members)], metrics.test_accuracy[: len(members)]
+            metrics = metrics._replace(loss=loss, test_accuracy=accuracy)
             _keep(runs, whole, state, metrics)
             history.append(metrics)
             if sys.stdout.isatty():
@@ -88,7 +93,8 @@ def sweep(settings: arguments.Sweep) -> int:
     if history:
         last = history[-1]
         console.print(_table(members, last, settings.epochs))
-        accuracy_by_setting(of_each, last.test_accuracy).savefig(whole.directory / FIGURE, dpi=150)
+        by_setting = {name: values[: len(members)] for name, values in of_each.items()}
+        accuracy_by_setting(by_setting, last.test_accuracy).savefig(whole.directory / FIGURE, dpi=150)
         _print_ranking(members, runs, last)
     seconds = round(sum(metrics.seconds for metrics in history), 3)
     best = str(runs[history[-1].best].directory) if history else None
@@ -107,13 +113,6 @@ def _members(settings: arguments.Sweep) -> list[Member]:
     return members
 
 
-def _mesh(members: int) -> Mesh | None:
-    """As many devices as the members divide over; none where that is one."""
-    devices = jax.devices()
-    share = max(number for number in range(1, len(devices) + 1) if members % number == 0)
-    return jax.make_mesh((share,), ("population",), devices=devices[:share]) if share > 1 else None
-
-
 def _member_runs(whole: Run, config: dict[str, Any], members: list[Member]) -> list[Run]:
     """A run for each member, in directories that are numbered."""
     shared = {name: value for name, value in config.items() if name not in ("seeds", "own_batches", "devices")}
@@ -128,10 +127,14 @@ def _member_runs(whole: Run, config: dict[str, Any], members: list[Member]) -> l
 def _keep(runs: list[Run], whole: Run, state: TrainState, metrics: PopulationMetrics) -> None:
     """What is known after an epoch, and the parameters of each member that is finite."""
     params = jax.device_get(state.params)
-    for number in map(int, metrics.ranking):
-        runs[number].save(training.member(params, number))
+    for number, run in enumerate(runs):
         loss, accuracy = float(metrics.loss[number]), float(metrics.test_accuracy[number])
-        runs[number].log({"epoch": metrics.epoch, "loss": loss, "test_accuracy": accuracy})
+        finite = np.isfinite(accuracy)
+        if finite:
+            run.save(training.member(params, number))
+        run.log(
+            {"epoch": metrics.epoch, "loss": loss if finite else None, "test_accuracy": accuracy if finite else None}
+        )
     low, median, high = metrics.spread
     known = {"epoch": metrics.epoch, "worst": low, "median": median, "best": high, "finite": len(metrics.ranking)}
     whole.log(known | {"seconds": metrics.seconds})
@@ -141,7 +144,7 @@ def _table(members: list[Member], metrics: PopulationMetrics, epochs: int) -> Ta
     """Best, median and worst of each learning rate and scale, over the seeds."""
     table = Table(title=f"test accuracy after epoch {metrics.epoch} of {epochs}")
     for heading in ("learning rate", "scale", "networks", "diverged", "worst", "median", "best"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=heading in ("worst", "median", "best"))
     pairs = [(member["learning_rate"], member["scale"]) for member in members]
     for pair in dict.fromkeys(pairs):
         accuracies = metrics.test_accuracy[[number for number, other in enumerate(pairs) if other == pair]]
@@ -155,8 +158,13 @@ def _table(members: list[Member], metrics: PopulationMetrics, epochs: int) -> Ta
 
 
 def _print_ranking(members: list[Member], runs: list[Run], metrics: PopulationMetrics) -> None:
-    """The best, the median and the worst network, and where each is kept."""
-    ranking = metrics.ranking
-    for name, number in (("best", ranking[0]), ("median", ranking[len(ranking) // 2]), ("worst", ranking[-1])):
+    """The best and the worst network, where each is kept, and the median between them."""
+    low, median, high = metrics.spread
+
+    def where(number: int) -> str:
         settings = ", ".join(f"{setting.replace('_', ' ')} {value:g}" for setting, value in members[number].items())
-        print(f"{name:6}  {metrics.test_accuracy[number]:.2%}  {settings}  {runs[number].directory}")
+        return f"{settings}  {runs[number].directory}"
+
+    print(f"best    {high:.2%}  {where(metrics.best)}")
+    print(f"median  {median:.2%}")
+    print(f"worst   {low:.2%}  {where(int(metrics.ranking[-1]))}")

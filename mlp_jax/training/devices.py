@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as Split
 from jaxtyping import Array, Int
 
@@ -24,12 +24,12 @@ def check_mesh(mesh: Mesh, axes: dict[str, dict[str, int]]) -> None:
 
     axes: those that the mesh may have, and what each splits: names and counts, of all processes together.
     """
-    if not set(mesh.axis_names) <= set(axes):
+    if any(devices > 1 and axis not in axes for axis, devices in mesh.shape.items()):
         raise ValueError(
             f"the mesh has the axes {', '.join(mesh.axis_names)}: expected no other than {' and '.join(axes)}"
         )
     for axis, devices in mesh.shape.items():
-        for name, count in axes[axis].items():
+        for name, count in axes.get(axis, {}).items():
             if count % devices:
                 raise ValueError(
                     f"{name} is {count}, which does not divide over the {devices} devices of the mesh's axis {axis}: "
@@ -109,7 +109,7 @@ def bring_back(tree: Tree) -> Tree:
     """Whole arrays on one device of this process, whichever mesh they were computed on."""
 
     def bring(leaf: Array) -> Array:
-        if len(leaf.sharding.device_set) == 1:
+        if isinstance(leaf.sharding, SingleDeviceSharding):
             return leaf
         here = leaf.is_fully_addressable or leaf.is_fully_replicated
         whole = np.asarray(leaf) if here else multihost_utils.process_allgather(leaf, tiled=True)

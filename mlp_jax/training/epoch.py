@@ -93,20 +93,35 @@ def train_epoch(
         `order` the part that says when each of its own examples comes, from 0; and takes an equal part of every batch.
 
     Returns the new state and the mean cost of the examples, (), each counted just before the update that it took part
-    in. Raises ValueError for images that are not uint8, a batch size below 1, or shapes that do not fit.
+    in. Raises ValueError for images that are not uint8, a batch size below 1 or one
+    that does not divide over the devices, or shapes that do not fit.
     """
     if mesh is None:
         return one_epoch(state, images, labels, order, model, optimizer, batch_size, gradient)
+    share, across = share_of_batch(batch_size, mesh)
     part = partial(
         one_epoch,
         model=model,
         optimizer=optimizer,
-        batch_size=batch_size // mesh.shape[BATCH],
+        batch_size=share,
         gradient=gradient,
-        across=BATCH,
+        across=across,
     )
-    whole, split = Split(), Split(BATCH)
+    whole, split = Split(), Split(across)
     return on_devices(part, mesh, (whole, split, split, split), (whole, whole))(state, images, labels, order)
+
+
+def share_of_batch(batch_size: int, mesh: Mesh | None) -> tuple[int, str | None]:
+    """How many examples of a mini-batch each device takes, and the mesh axis to average across, None for no such axis.
+
+    Raises ValueError for a batch size that is not a multiple of that axis's devices.
+    """
+    if mesh is None or BATCH not in mesh.axis_names:
+        return batch_size, None
+    share, left_over = divmod(batch_size, mesh.shape[BATCH])
+    if left_over:
+        raise ValueError(f"the batch size is {batch_size}: expected a multiple of the {mesh.shape[BATCH]} devices")
+    return share, BATCH
 
 
 def on_devices(function: Callable[..., Any], mesh: Mesh, take: tuple[Split, ...], give: tuple[Split, ...]) -> Any:

@@ -1,8 +1,9 @@
 """Training from random parameters to trained ones."""
 
+import operator
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import jax
 import numpy as np
@@ -56,7 +57,7 @@ def fit(
     batch_size: int = 100,
     optimizer: optax.GradientTransformation | None = None,
     gradient: GradientRule = backprop,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     mesh: Mesh | None = None,
     callback: Callback | None = None,
 ) -> TrainState:
@@ -76,6 +77,7 @@ def fit(
     images do not divide; and DivergenceError, with the state after the last good epoch, when a cost or parameter stops
     being finite.
     """
+    seed = operator.index(seed)
     check_fit(sizes_of(params), dataset, epochs, batch_size, seed, mesh)
     examples = count_examples(len(dataset.train_labels), mesh)
     if optimizer is None:

@@ -16,13 +16,13 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Integer, UInt8
+from jaxtyping import Array, Bool, DTypeLike, Float, Integer, UInt8
 
 from mlp_jax.backprop import GradientRule, backprop
 from mlp_jax.data import Dataset
 from mlp_jax.network import Model, Params, init_params, predict, sizes_of
 from mlp_jax.training.devices import bring_back, count_examples, place, place_examples, place_order, split
-from mlp_jax.training.epoch import BATCH, POPULATION, TrainState, as_inputs, on_devices, one_epoch
+from mlp_jax.training.epoch import BATCH, POPULATION, TrainState, as_inputs, on_devices, one_epoch, share_of_batch
 from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit
 from mlp_jax.training.optimizer import optimizer_maker
 
@@ -31,7 +31,7 @@ Values = Mapping[str, Numbers]
 """For each name the members' values, (members,)."""
 
 
-CACHE = 2**19
+CACHE = 2**21
 """Bytes of parameters that train together on a CPU: gradients and activations need their room in the cache as well."""
 
 
@@ -78,13 +78,16 @@ def init_population(
     seeds: a member starts from `init_params(jax.random.key(seed), sizes)`.
     scales: what each member's weights are multiplied by, (members,); 1 if not given.
 
-    Raises ValueError for no seeds, for scales of another number, or sizes that `init_params` refuses.
+    Raises ValueError for no seeds, for scales of another number or not finite, or sizes that `init_params` refuses.
     """
     if not len(seeds):
         raise ValueError("there are no seeds: give one for each member of the population")
-    networks = [init_params(jax.random.key(seed), sizes) for seed in seeds]
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
-    scales = _checked_values({"scales": jnp.ones(len(seeds)) if scales is None else scales}, len(seeds))["scales"]
+    params = jax.vmap(lambda seed: init_params(jax.random.key(seed), sizes))(np.asarray(seeds, np.uint32))
+    scales = _as_arrays({"scales": np.ones(len(seeds)) if scales is None else scales}, len(seeds), jnp.float32)[
+        "scales"
+    ]
+    if not jnp.isfinite(scales).all():
+        raise ValueError(f"the scales are {scales}: expected finite numbers")
     return tuple(layer._replace(weights=scales[:, None, None] * layer.weights) for layer in params)
 
 
@@ -104,7 +107,7 @@ def fit_population(
     hyperparams: Values | None = None,
     model_params: Values | None = None,
     gradient: GradientRule = backprop,
-    seed: int | Sequence[int] = 0,
+    seed: int | np.integer | Sequence[int] | Integer[np.ndarray, " members"] = 0,
     mesh: Mesh | None = None,
     callback: PopulationCallback | None = None,
 ) -> tuple[TrainState, PopulationMetrics]:
@@ -127,16 +130,18 @@ def fit_population(
     Raises ValueError for settings of different lengths, and whatever `fit` refuses; DivergenceError, with the state
     after the last good epoch, when no member is finite any more.
     """
-    members, seeds = _count_members(params), [seed] if isinstance(seed, int) else list(seed)
-    if not isinstance(seed, int) and len(seeds) != members:
+    members, seeds = _count_members(params), np.ravel(seed).tolist()
+    if np.ndim(seed) and len(seeds) != members:
         raise ValueError(f"there are {len(seeds)} seeds for {members} members: give one for each, or one for all")
     for one in seeds:
         check_fit(sizes_of(member(params, 0)), dataset, epochs, batch_size, one, mesh, members)
     examples = count_examples(len(dataset.train_labels), mesh)
     if optimizer is None:
         optimizer = optimizer_maker(schedule="cosine", steps=epochs * -(-examples // batch_size))
-    make_model, model_params = _made_with("model", model, model_params, members)
-    make_optimizer, hyperparams = _made_with("optimizer", optimizer, hyperparams, members)
+    dtype = params[0].weights.dtype
+    own_model = _as_arrays(model_params or {}, members, dtype)
+    own_optimizer = _as_arrays(hyperparams or {}, members, dtype)
+    make_model, make_optimizer = _maker("model", model, own_model), _maker("optimizer", optimizer, own_optimizer)
     if members == 1 and mesh is None:  # constants of the program, not its arguments: the bits that `fit` gives
         model, optimizer = make_model(**_constants(model_params)), make_optimizer(**_constants(hyperparams))
         return _fit_one(
@@ -153,12 +158,12 @@ def fit_population(
 
     images, labels = place_examples((dataset.train_images, dataset.train_labels), mesh)
     test_images, test_labels = jax.device_put((dataset.test_images, dataset.test_labels))
-    own_values = place((model_params, hyperparams), mesh, POPULATION)
-    state, metrics = _start(params, hyperparams, make_optimizer), None
+    own_values = place((own_model, own_optimizer), mesh, POPULATION)
+    state, metrics = _start(params, own_optimizer, make_optimizer), None
     for epoch in range(epochs):
         start = time.perf_counter()
         spare = place(state, mesh, POPULATION)  # a copy to donate; `state` remains, in case no member survives
-        order = place_order(seed, epoch, examples, mesh)
+        order = place_order(seeds if np.ndim(seed) else seeds[0], epoch, examples, mesh)
         after, costs = bring_back(
             train_population(
                 spare, images, labels, order, *own_values, make_model, make_optimizer, batch_size, gradient, mesh
@@ -171,7 +176,7 @@ def fit_population(
                 state,
             )
         state, seconds = after, time.perf_counter() - start
-        right = np.asarray(_right_answers(state.params, model_params, test_images, test_labels, make_model))
+        right = np.asarray(_right_answers(state.params, own_model, test_images, test_labels, make_model))
         costs, accuracies = (np.where(finite, numbers, np.nan) for numbers in (costs, right / len(test_labels)))
         metrics = PopulationMetrics(epoch + 1, costs, accuracies, seconds)
         if callback is not None and callback(state, metrics):
@@ -206,8 +211,7 @@ def train_population(
 
     Returns the new state and the mean cost of the examples for each member, (members,).
     """
-    across = BATCH if mesh is not None and BATCH in mesh.axis_names else None
-    share = batch_size // (mesh.shape[BATCH] if mesh is not None and across else 1)
+    share, across = share_of_batch(batch_size, mesh)
 
     def epoch_of_all(
         state: TrainState,
@@ -237,8 +241,8 @@ def train_population(
 def _members_at_once(params: Params) -> int:
     """How many members train together: all, but on a CPU as many as a core's cache holds, one such group after another.
 
-    Of 64 networks 784-16-16-10, 8 at a time take 65 ms of processor time a network and epoch, all together 79 (one
-    thread, JAX 0.10.2, 2 MB of second-level cache).
+    Too few at a time waste it: of 64 networks 784-16-16-10, 10 at a time take 57 ms each and epoch, 40 or all take 35
+    to 46 (two threads, JAX 0.10.2).
     """
     members = len(params[0].weights)
     if jax.default_backend() != "cpu":
@@ -269,14 +273,14 @@ def _as_population(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[None], tree)
 
 
-def _made_with(name: str, thing: Any, values: Values | None, members: int) -> tuple[Callable, dict[str, Array]]:
-    """A function that makes each member's own of its values, and the values, checked."""
+def _maker(name: str, thing: Any, values: Mapping[str, Any]) -> Callable[..., Any]:
+    """A function that makes each member's own of its values. Raises ValueError for values that nothing is made of."""
     if values and not callable(thing):
         raise ValueError(
             f"the {name} is one for all members, but there are values of {', '.join(values)}: give a function that "
             f"makes a member's {name} of them"
         )
-    return thing if callable(thing) else _always(thing), _checked_values(values or {}, members)
+    return thing if callable(thing) else _always(thing)
 
 
 @cache
@@ -315,7 +319,11 @@ def _right_answers(
 def _count_members(params: Params) -> int:
     """How many members there are. Raises ValueError unless every array has one leading axis for them."""
     lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(params)}
-    if len(lengths) != 1 or any(layer.weights.ndim != 3 or layer.biases.ndim != 2 for layer in params):
+    if (
+        len(lengths) != 1
+        or lengths == {0}
+        or any(layer.weights.ndim != 3 or layer.biases.ndim != 2 for layer in params)
+    ):
         shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(params))
         raise ValueError(
             f"the parameters have shapes {shapes}: expected (members, n_out, n_in) and (members, n_out) for each "
@@ -324,9 +332,9 @@ def _count_members(params: Params) -> int:
     return lengths.pop()
 
 
-def _checked_values(values: Values, members: int) -> dict[str, Array]:
+def _as_arrays(values: Values, members: int, dtype: DTypeLike) -> dict[str, Array]:
     """The values as arrays, (members,). Raises ValueError for those of another length."""
-    arrays = {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
+    arrays = {name: jnp.asarray(value, dtype) for name, value in values.items()}
     for name, array in arrays.items():
         if array.shape != (members,):
             raise ValueError(
@@ -335,6 +343,6 @@ def _checked_values(values: Values, members: int) -> dict[str, Array]:
     return arrays
 
 
-def _constants(values: dict[str, Array]) -> dict[str, float]:
-    """The values of the only member, as numbers."""
-    return {name: float(value[0]) for name, value in values.items()}
+def _constants(values: Values | None) -> dict[str, float]:
+    """The values of the only member, as they were given."""
+    return {name: np.ravel(value)[0].item() for name, value in (values or {}).items()}

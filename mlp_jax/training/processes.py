@@ -24,6 +24,8 @@ from jax.sharding import Mesh
 from mlp_jax.training.connection import Connection, host_and_port
 from mlp_jax.training.epoch import BATCH
 
+FLAGS = "--coordinator, --num-processes, --process-id"
+
 
 class ProcessError(ValueError):
     """Another process is not there, is gone, stopped, or does not agree; the message says which."""
@@ -177,7 +179,7 @@ class Processes:
                     ) from error
                 try:
                     hello = other.receive()
-                    number, of = hello["process"], hello["of"]
+                    number, of = int(hello["process"]), int(hello["of"])
                 except (OSError, ValueError, KeyError, TypeError):  # whoever that was, it was no process of a run
                     other.close()
                     continue
@@ -280,9 +282,14 @@ def processes_of(
     if distributed:
         from jax._src.clusters import ClusterEnv  # what jax.distributed.initialize asks; it has no public name
 
-        coordinator, num_processes, process_id, device_ids = ClusterEnv.auto_detect_unset_distributed_params(
-            coordinator, num_processes, process_id, None, None, timeout
-        )
+        try:
+            coordinator, num_processes, process_id, device_ids = ClusterEnv.auto_detect_unset_distributed_params(
+                coordinator, num_processes, process_id, None, None, timeout
+            )
+        except Exception as error:  # whatever JAX makes of an environment that looks like a launcher's and is none
+            raise ValueError(
+                f"--distributed cannot read what the launcher says ({error!r}): give all of {FLAGS}"
+            ) from error
     flags = {"--coordinator": coordinator, "--num-processes": num_processes, "--process-id": process_id}
     missing = [name for name, value in flags.items() if value is None]
     if distributed and missing:

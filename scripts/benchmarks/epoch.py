@@ -27,7 +27,7 @@ from . import gemm
 from .operations import show as show_operations
 from .peers import PEERS, Epochs, Problem, as_params
 from .timing import (
-    about_machine,
+    caption,
     check_outputs,
     in_milliseconds,
     markdown_table,
@@ -89,7 +89,7 @@ def main(
     if figure:
         draw(report).savefig(figure, dpi=150)
     if readme:
-        write_readme(readme, "epoch", f"{markdown_table(*table(report))}\n{caption(report)}")
+        write_readme(readme, "epoch", f"{markdown_table(*table(report))}\n{about(report)}")
 
 
 def first_examples(dataset: Dataset, examples: int) -> Dataset:
@@ -202,14 +202,11 @@ def gemm_line(report: Mapping[str, Any]) -> str:
     return f"{line}: mlp_jax reaches {found['ms_at_best'] / ours[0]:.0%} of it." if ours else f"{line}."
 
 
-def caption(report: Mapping[str, Any]) -> str:
+def about(report: Mapping[str, Any]) -> str:
     """What stands below the table in Markdown."""
-    about = about_machine(PACKAGES)
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
-    cores = about["machine"]["cores"]
     return (
         f"Medians of {report['rounds']} rounds: {title_of(report)}. Compile: how much longer the first epoch takes. "
-        f"{gemm_line(report)} {about['machine']['cpu']}, {cores} cores; {versions}; {about['date'][:10]}.\n"
+        f"{gemm_line(report)} {caption(PACKAGES)}"
     )
 
 

@@ -1,12 +1,18 @@
 """How long a network takes among many: an epoch of a population, divided by its members.
 
-Beside one network alone: populations that share their mini-batches, a core of the machine for each part of the members;
-members with mini-batches of their own; the same on one device; and `jax.vmap` over the whole epoch, as one would write
-it without `fit_population`. XLA keeps to one thread a device, as `mlp-jax sweep` has it.
+Populations that share their mini-batches, a core of the machine for each part of the members, as `mlp-jax sweep` has
+it; members with mini-batches of their own; the same on one device; and `jax.vmap` over the whole epoch, as one would
+write it without `fit_population`. They take turns. Beside them one network alone, in a process of its own before them
+all, where XLA keeps to one thread: with a device for each core it has as many, which makes a single network slower.
 """
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -15,15 +21,25 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from mlp_jax import Dataset, Model, Params, TrainState, init_population, load_dataset, train_epoch
-from mlp_jax.training import check_fit, member, train_population, use_cores_for_members
+from mlp_jax import Dataset, Model, Params, TrainState, init_population, load_dataset
+from mlp_jax.training import check_fit, train_population, use_cores_for_members
 from mlp_jax.training.devices import place, place_examples, place_order
 from mlp_jax.training.epoch import POPULATION, one_epoch
 
 from .epoch import first_examples
-from .timing import check_outputs, in_milliseconds, markdown_table, print_table, take_turns, write_json, write_readme
+from .timing import (
+    caption,
+    check_outputs,
+    in_milliseconds,
+    markdown_table,
+    print_table,
+    take_turns,
+    write_json,
+    write_readme,
+)
 
 ALONE = "one network alone"
+PACKAGES = ("jax", "jaxlib", "numpy", "optax")
 HEADINGS = ("", "ms a network", "range", "times one alone", "compile s")
 OPTIMIZER = optax.sgd(3.0)
 
@@ -43,7 +59,7 @@ def main(
         raise ValueError(f"the members are {members}: give one number or more, of 1 or more")
     check_fit(sizes, dataset, rounds, batch_size, 0)
     check_outputs(out, None, readme, name="population")
-    use_cores_for_members(int(np.gcd.reduce(members)))
+    use_cores_for_members(int(np.gcd.reduce(members)), sizes, batch_size)
     rows = measure(dataset, members, sizes, batch_size, rounds)
     title = (
         f"an epoch of {examples:,} images, {'-'.join(map(str, sizes))}, batches of {batch_size}, {rounds} each in turn"
@@ -60,17 +76,20 @@ def main(
         "rows": rows,
     }
     if out:
-        write_json(out, report, ("jax", "jaxlib", "numpy", "optax"))
+        write_json(out, report, PACKAGES)
     if readme:
-        write_readme(readme, "population", f"{title.capitalize()}:\n\n{markdown_table(HEADINGS, table)}")
+        write_readme(
+            readme, "population", f"{title.capitalize()}:\n\n{markdown_table(HEADINGS, table)}\n{caption(PACKAGES)}"
+        )
 
 
 def measure(
     dataset: Dataset, members: tuple[int, ...], sizes: tuple[int, ...], batch_size: int, rounds: int
 ) -> list[dict[str, Any]]:
     """A row for one network alone and for each population, of milliseconds a network and epoch."""
+    lonely = alone(len(dataset.train_labels), sizes, batch_size, rounds)
     everyone = Mesh(np.array(jax.devices()), (POPULATION,))
-    contestants = {ALONE: (1, alone(dataset, sizes, batch_size))}
+    contestants: dict[str, tuple[int, Iterator[None]]] = {}
     for count in members:
         params = init_population(range(count), sizes)
         for mesh, own in ((everyone, False), (everyone, True), (None, False)):
@@ -87,27 +106,37 @@ def measure(
         compiling[name] = perf_counter() - start
         calls[name] = lambda epochs=epochs: next(epochs)
     seconds = take_turns(calls, rounds, short=True)
-    median_alone = float(np.median(seconds[ALONE]))
-    return [
+    return [lonely] + [
         {
             "name": name,
             "members": count,
             **in_milliseconds([epoch / count for epoch in seconds[name]]),
-            "ratio_to_one_alone": float(np.median(seconds[name])) / count / median_alone,
+            "ratio_to_one_alone": 1e3 * float(np.median(seconds[name])) / count / lonely["median_ms"],
             "compiling_s": max(0.0, compiling[name] - float(np.median(seconds[name]))),
         }
         for name, (count, _) in contestants.items()
     ]
 
 
-def alone(dataset: Dataset, sizes: tuple[int, ...], batch_size: int) -> Iterator[None]:
-    """One network by `train_epoch`, an epoch each time it is asked for."""
-    images, labels = place_examples((dataset.train_images, dataset.train_labels), None)
-    state = TrainState.start(member(init_population([0], sizes), 0), OPTIMIZER)
-    for epoch in range(1_000_000):
-        order = place_order(0, epoch, len(labels), None)
-        state, _ = jax.block_until_ready(train_epoch(state, images, labels, order, Model(), OPTIMIZER, batch_size))
-        yield
+def alone(examples: int, sizes: tuple[int, ...], batch_size: int, rounds: int) -> dict[str, Any]:
+    """The row of one network, by the benchmark of an epoch in a process of its own."""
+    script = Path(__file__).parents[1] / "benchmark.py"
+    with TemporaryDirectory() as directory:
+        out = Path(directory) / "epoch.json"
+        settings = {
+            "sizes": sizes,
+            "batch-size": [batch_size],
+            "examples": [examples],
+            "rounds": [rounds],
+            "out": [out],
+        }
+        flags = [str(word) for name, values in settings.items() for word in (f"--{name}", *values)]
+        environment = {name: value for name, value in os.environ.items() if name != "PJRT_NPROC"}
+        command = [sys.executable, str(script), "epoch", "--peers", "mlp_jax", *flags]
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        (row,) = json.loads(out.read_text())["rows"]
+    times = {name: row[name] for name in ("median_ms", "fastest_ms", "slowest_ms", "calls")}
+    return {"name": ALONE, "members": 1, **times, "ratio_to_one_alone": 1.0, "compiling_s": row["compile_s"]}
 
 
 def population(

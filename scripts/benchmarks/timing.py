@@ -128,6 +128,13 @@ def about_machine(packages: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def caption(packages: Iterable[str]) -> str:
+    """The same in a line of Markdown."""
+    about = about_machine(packages)
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
+    return f"{about['machine']['cpu']}, {about['machine']['cores']} cores; {versions}; {about['date'][:10]}.\n"
+
+
 def processor() -> str:
     """The processor's name, as far as the system tells."""
     known = Path("/proc/cpuinfo")

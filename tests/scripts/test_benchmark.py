@@ -334,7 +334,7 @@ def test_torch_without_a_compiler_has_a_blank_row(monkeypatch):
 def test_scaling_reports_every_axis(tmp_path):
     pytest.importorskip("matplotlib")
     out = run(
-        *("scaling", "--rounds", "1", "--largest-examples", "19000"),
+        *("scaling", "--axes", "examples", "width", "depth", "batch", "--rounds", "1", "--largest-examples", "19000"),
         *("--out", str(tmp_path / "scaling.json"), "--figure", str(tmp_path / "scaling.png")),
     )
     report = json.loads((tmp_path / "scaling.json").read_text())
@@ -376,7 +376,7 @@ def test_populations(tmp_path):
     assert names_in(out) == {row["name"] for row in rows}
     assert {row["members"] for row in rows} == {1, 4}
     assert len(rows) == 5
-    assert rows[0]["ratio_to_one_alone"] == 1
+    assert rows[0]["ratio_to_one_alone"] == 1  # in a process of its own, before the others
     for row in rows:
         assert f"| {row['name']} | {row['median_ms']:.1f} |" in (tmp_path / "README.md").read_text()
 

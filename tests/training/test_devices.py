@@ -69,7 +69,7 @@ def test_examples_are_counted_over_processes_that_hold_different_parts():
 BAD = {
     "batch size is 7, which does not divide over the 2 devices of the mesh's axis batch": {"batch_size": 7},
     "mesh has the axes data: expected no other than batch": {"mesh": ("data",)},
-    "mesh has the axes batch, population: expected no other than batch": {"mesh": ("batch", "population")},
+    "mesh has the axes population, batch: expected no other than batch": {"mesh": ("population", "batch")},
 }
 
 
@@ -78,6 +78,24 @@ def test_what_does_not_divide_is_refused(message):
     settings = {"batch_size": 8, "mesh": ("batch",)} | BAD[message]
     with pytest.raises(ValueError, match=message):
         fit(PARAMS, DATA, batch_size=settings["batch_size"], mesh=mesh_of(*settings["mesh"]))
+
+
+def test_axes_of_one_device_change_nothing():
+    settings = {"epochs": 1, "batch_size": 8, "optimizer": OPTIMIZER}
+    expected = fit(PARAMS, DATA, mesh=mesh_of("batch"), **settings).params
+    jax.tree.map(
+        np.testing.assert_array_equal, fit(PARAMS, DATA, mesh=mesh_of("batch", "model"), **settings).params, expected
+    )
+    alone = fit(PARAMS, DATA, seed=np.int64(3), **settings).params
+    one = jax.make_mesh((1,), ("population",), devices=jax.devices()[:1])
+    jax.tree.map(np.testing.assert_array_equal, fit(PARAMS, DATA, seed=3, mesh=one, **settings).params, alone)
+
+
+def test_a_batch_that_does_not_divide_is_refused_by_the_epoch_too():
+    state = TrainState.start(jax.device_put(PARAMS, may_alias=False), OPTIMIZER)
+    order = np.zeros(TRAIN, np.int32)
+    with pytest.raises(ValueError, match="batch size is 7: expected a multiple of the 2 devices"):
+        train_epoch(state, DATA.train_images, DATA.train_labels, order, Model(), OPTIMIZER, 7, mesh=mesh_of("batch"))
 
 
 def test_images_that_do_not_divide_are_refused():

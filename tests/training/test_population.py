@@ -72,12 +72,24 @@ def test_each_member_is_what_fit_makes_of_it(seed):
         assert metrics.test_accuracy[number] == last.test_accuracy
 
 
-@pytest.mark.parametrize("given", [{"hyperparams": {"learning_rate": RATES[:1]}}, {}], ids=["rate", "defaults"])
-def test_a_population_of_one_is_fit_bit_for_bit(given):
+ONE = {
+    "rate": ({"hyperparams": {"learning_rate": RATES[:1]}}, {}),
+    "defaults": ({}, {"optimizer": None}),
+    "Adam": (
+        {"optimizer": optax.adam, "hyperparams": {"learning_rate": [0.1], "b1": [0.9]}, "seed": np.arange(3, 4)},
+        {"optimizer": optax.adam(0.1, b1=0.9), "seed": np.int64(3)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_a_population_of_one_is_fit_bit_for_bit(name):
+    """Of Adam's b1, what is 1 - b1 must not have been through float32."""
+    given, of_fit = ONE[name]
     one = init_population(SEEDS[:1], SIZES)
     kept = []
     state, metrics = fit_population(one, DATA, **SETTINGS, **given, callback=lambda *last: kept.append(last))
-    expected, last = alone(0, **({} if given else {"optimizer": None}))
+    expected, last = alone(0, **of_fit)
     jax.tree.map(np.testing.assert_array_equal, member(state, 0), expected)
     assert (metrics.loss[0], metrics.test_accuracy[0], len(kept)) == (last.loss, last.test_accuracy, 2)
 
@@ -119,6 +131,23 @@ def test_a_population_on_a_mesh(axes):
 
 
 @pytest.mark.slow
+def test_one_member_on_a_mesh_of_one_device():
+    one, mesh = init_population(SEEDS[:1], SIZES), jax.make_mesh((1,), ("population",), devices=jax.devices()[:1])
+    state, _ = fit_population(one, DATA, mesh=mesh, **SETTINGS)
+    expected, _ = alone(0, optimizer=None)
+    assert_close(member(state.params, 0), expected.params)
+
+
+@pytest.mark.slow
+def test_hyperparameters_in_the_type_of_the_parameters():
+    """Momentum, which enters the optimiser's state, in bfloat16."""
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), PARAMS)
+    hyperparams = {"learning_rate": RATES, "momentum": [0.5, 0.9, 0, 0.1]}
+    state, metrics = fit_population(half, DATA, optimizer=optax.sgd, hyperparams=hyperparams, **SETTINGS)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.bfloat16)}
+    assert np.isfinite(metrics.loss).all()
+
+
 def test_own_orders_on_a_mesh():
     settings = SETTINGS | {"hyperparams": {"learning_rate": RATES}, "seed": (7, 8, 9, 10)}
     state, _ = fit_population(PARAMS, DATA, mesh=mesh_of("batch", "population"), **settings)
@@ -183,6 +212,10 @@ def test_populations_that_are_none_are_refused():
         init_population(SEEDS, SIZES, scales=[1, 2])
     with pytest.raises(ValueError, match=r"shapes \(4, 6\), .* expected \(members, n_out, n_in\)"):
         fit_population(member(PARAMS, 0), DATA)
+    with pytest.raises(ValueError, match="scales are .* expected finite numbers"):
+        init_population(SEEDS, SIZES, scales=[1, 2, float("nan"), 1])
+    with pytest.raises(ValueError, match=r"shapes \(0, 4, 6\), .* expected"):
+        fit_population(jax.tree.map(lambda leaf: leaf[:0], PARAMS), DATA)
     three = init_population(SEEDS[:3], SIZES)
     with pytest.raises(ValueError, match="number of members is 3, which does not divide over the 2 devices"):
         fit_population(three, DATA, batch_size=8, mesh=mesh_of("population"))
