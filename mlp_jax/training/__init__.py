@@ -5,7 +5,8 @@ from mlp_jax.training.epoch import TrainState, as_inputs, train_epoch, update
 from mlp_jax.training.evaluation import Evaluation, evaluate
 from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit
 from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer, optimizer_maker
-from mlp_jax.training.population import PopulationMetrics, fit_population, init_population, member, train_population
+from mlp_jax.training.population import PopulationMetrics, fit_population, init_population, member
+from mlp_jax.training.population_epoch import train_population
 from mlp_jax.training.threads import use_cores_for_members, use_one_thread_if_small
 
 __all__ = [
