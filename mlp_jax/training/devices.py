@@ -4,10 +4,11 @@ A mesh has the axis "batch", over which the examples and every mini-batch are sp
 members of a population are, or both. On several processes it spans the devices of all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
@@ -52,6 +53,8 @@ def place(tree: Tree, mesh: Mesh | None, *axes: str) -> Tree:
     sharding = NamedSharding(mesh, split(mesh, *axes))
 
     def on_mesh(leaf: Array) -> Array:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return _as_numbers(on_mesh, leaf)
         # Copied: what lies on the mesh is to be donated, and must share nothing with what lives on.
         return jax.make_array_from_callback(leaf.shape, sharding, lambda index: np.array(leaf)[index or ()])
 
@@ -111,8 +114,15 @@ def bring_back(tree: Tree) -> Tree:
     def bring(leaf: Array) -> Array:
         if isinstance(leaf.sharding, SingleDeviceSharding):
             return leaf
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return _as_numbers(bring, leaf)
         here = leaf.is_fully_addressable or leaf.is_fully_replicated
         whole = np.asarray(leaf) if here else multihost_utils.process_allgather(leaf, tiled=True)
         return jax.device_put(whole, jax.local_devices()[0])
 
     return jax.tree.map(bring, tree)
+
+
+def _as_numbers(move: Callable[[Array], Array], key: Array) -> Array:
+    """A random key, as some optimisers remember, moved as the numbers that it is made of."""
+    return jax.random.wrap_key_data(move(jax.random.key_data(key)), impl=jax.random.key_impl(key))

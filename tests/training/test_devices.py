@@ -1,6 +1,7 @@
 """Several devices share the examples: the numbers of one device, to rounding."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -78,6 +79,17 @@ def test_what_does_not_divide_is_refused(message):
     settings = {"batch_size": 8, "mesh": ("batch",)} | BAD[message]
     with pytest.raises(ValueError, match=message):
         fit(PARAMS, DATA, batch_size=settings["batch_size"], mesh=mesh_of(*settings["mesh"]))
+
+
+@pytest.mark.slow
+def test_an_optimiser_that_remembers_a_random_key():
+    """Its noise is the same on all devices: the parameters stay replicated."""
+    noisy = optax.chain(optax.add_noise(0.01, 0.5, key=jax.random.key(0)), optax.sgd(0.1))
+    state = fit(PARAMS, DATA, epochs=2, batch_size=8, optimizer=noisy, mesh=mesh_of("batch"))
+    quiet = fit(PARAMS, DATA, epochs=2, batch_size=8, optimizer=optax.sgd(0.1), mesh=mesh_of("batch"))
+    assert jnp.issubdtype(state.optimizer_state[0].rng_key.dtype, jax.dtypes.prng_key)
+    difference = jax.tree.map(lambda p, q: float(abs(p - q).max()), state.params, quiet.params)
+    assert 1e-4 < max(jax.tree.leaves(difference)) < 1
 
 
 def test_axes_of_one_device_change_nothing():
