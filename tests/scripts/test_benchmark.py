@@ -231,7 +231,6 @@ def test_rows_of_an_epoch(module):
 
 
 def test_bars_of_an_epoch(module):
-    pytest.importorskip("matplotlib")
     (axes,) = module("benchmarks.epoch").draw(REPORT).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["mlp_jax", "NumPy", "PyTorch"]
     assert [bar.get_x() + bar.get_width() for bar in axes.patches] == [20.0, 20.0]
@@ -332,7 +331,6 @@ def test_torch_without_a_compiler_has_a_blank_row(monkeypatch):
 
 @pytest.mark.slow
 def test_scaling_reports_every_axis(tmp_path):
-    pytest.importorskip("matplotlib")
     out = run(
         *("scaling", "--axes", "examples", "width", "depth", "batch", "--rounds", "1", "--largest-examples", "19000"),
         *("--out", str(tmp_path / "scaling.json"), "--figure", str(tmp_path / "scaling.png")),
