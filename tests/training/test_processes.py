@@ -258,6 +258,8 @@ def test_who_else_connects_is_no_process():
                 break
             except ConnectionRefusedError:
                 time.sleep(0.05)
+        else:
+            raise AssertionError("nobody ever listened to the stranger")
         second = Processes(address, 2, 1, timeout=30)
         second.meet()
         meeting.result()
