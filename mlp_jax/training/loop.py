@@ -3,9 +3,10 @@
 import operator
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -49,7 +50,7 @@ Callback = Callable[[TrainState, EpochMetrics], bool | None]
 
 
 def fit(
-    params: Params,
+    params: Params | TrainState,
     dataset: Dataset,
     model: Model = Model(),
     *,
@@ -63,6 +64,9 @@ def fit(
 ) -> TrainState:
     """Train by mini-batch gradient descent (lesson 3), evaluating on the test images after each epoch.
 
+    params: initial parameters; or the state after some epochs of an earlier call, from which training goes on to the
+        same bits as if it had never stopped, the other arguments being the same.
+    epochs: how many there are in all, those behind a given state included.
     optimizer: any Optax transformation; plain SGD with cosine decay by default.
     gradient: the rule, `backprop` by default; `jax.grad(loss)` does as well.
     seed: the order of the examples in an epoch depends on the seed and the epoch's number alone.
@@ -72,27 +76,28 @@ def fit(
         part of the training images, of the same length as any other's, and all of the test images.
     callback: called after each epoch with the state, which it may keep, and the metrics; a true return stops training.
 
-    Returns the last state. Raises ValueError for parameters that do not fit the data, fewer than 1 epoch, a batch
-    size that is not 1 to the number of training images, a seed that is not 0 to 2^32 - 1, or a mesh over which batch or
-    images do not divide; and DivergenceError, with the state after the last good epoch, when a cost or parameter stops
-    being finite.
+    Returns the last state. Raises ValueError for parameters that do not fit the data, no epoch to train, a batch size
+    that is not 1 to the number of training images, a seed that is not 0 to 2^32 - 1, a state of another optimiser, or a
+    mesh over which batch or images do not divide; and DivergenceError, with the state after the last good epoch, when a
+    cost, a parameter or what the optimiser remembers stops being finite.
     """
     seed = operator.index(seed)
-    check_fit(sizes_of(params), dataset, epochs, batch_size, seed, mesh)
+    sizes = sizes_of(params.params if isinstance(params, TrainState) else params)
+    check_fit(sizes, dataset, epochs, batch_size, seed, mesh)
     examples = count_examples(len(dataset.train_labels), mesh)
     if optimizer is None:
         optimizer = make_optimizer(schedule="cosine", steps=epochs * -(-examples // batch_size))
     images, labels = place_examples((dataset.train_images, dataset.train_labels), mesh)
     test_images, test_labels = jax.device_put((dataset.test_images, dataset.test_labels))
-    state = TrainState.start(params, optimizer)
-    for epoch in range(epochs):
+    state = start_or_go_on(params, lambda initial: TrainState.start(initial, optimizer), epochs)
+    for epoch in range(int(state.epoch), epochs):
         start = time.perf_counter()
         spare = place(state, mesh)  # a copy to donate; `state` remains, in case this epoch fails
         order = place_order(seed, epoch, examples, mesh)
         after, cost = bring_back(
             train_epoch(spare, images, labels, order, model, optimizer, batch_size, gradient, mesh)
         )
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, cost))):
+        if not (is_finite((after.params, cost)) and keeps_finite(state.optimizer_state, after.optimizer_state)):
             raise DivergenceError(
                 f"in epoch {epoch + 1} the cost or a parameter stopped being finite: lower the learning rate; "
                 f"the parameters of {epoch} epochs of training are the last good ones",
@@ -103,6 +108,36 @@ def fit(
         if callback is not None and callback(state, EpochMetrics(epoch + 1, float(cost), accuracy, seconds)):
             break
     return state
+
+
+def start_or_go_on(params: Params | TrainState, start: Callable[[Params], TrainState], epochs: int) -> TrainState:
+    """The state before the first epoch, which `start` makes of initial parameters, or the one given.
+
+    Raises ValueError for a state of another optimiser, or one that has all epochs behind it.
+    """
+    if not isinstance(params, TrainState):
+        return start(params)
+    behind, expected = int(np.max(params.epoch)), jax.eval_shape(start, params.params)
+    if behind >= epochs:
+        raise ValueError(f"{behind} of {epochs} epochs are behind the state already, and none is left: ask for more")
+    if jax.tree.structure(params) != jax.tree.structure(expected):
+        raise ValueError(
+            f"the state is one of another optimiser: it remembers {jax.tree.structure(params.optimizer_state)}, "
+            f"but this one {jax.tree.structure(expected.optimizer_state)}"
+        )
+    return params
+
+
+def is_finite(tree: Any) -> bool:
+    """Whether all numbers are finite."""
+    numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return all(np.isfinite(leaf).all() for leaf in numbers)
+
+
+def keeps_finite(before: Any, after: Any) -> bool:
+    """Whether what was finite still is. An optimiser may start with infinity, as the lowest cost so far."""
+    kept = jax.tree.map(lambda old, new: is_finite(new) or not is_finite(old), before, after)
+    return all(jax.tree.leaves(kept))
 
 
 def check_fit(

@@ -23,7 +23,7 @@ from mlp_jax.data import Dataset
 from mlp_jax.network import Model, Params, init_params, predict, sizes_of
 from mlp_jax.training.devices import bring_back, count_examples, place, place_examples, place_order
 from mlp_jax.training.epoch import POPULATION, TrainState, as_inputs
-from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit
+from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit, start_or_go_on
 from mlp_jax.training.optimizer import optimizer_maker
 from mlp_jax.training.population_epoch import train_population
 
@@ -94,7 +94,7 @@ def member(tree: Any, number: int) -> Any:
 
 
 def fit_population(
-    params: Params,
+    params: Params | TrainState,
     dataset: Dataset,
     model: Model | Callable[..., Model] = Model(),
     *,
@@ -110,7 +110,8 @@ def fit_population(
 ) -> tuple[TrainState, PopulationMetrics]:
     """Train many networks at once, each as `fit` would train it alone.
 
-    params: those of all members, as `init_population` makes them.
+    params: those of all members, as `init_population` makes them; or the state of all after some epochs of an earlier
+        call, from which training goes on. epochs: how many there are in all, those behind a given state included.
     model: one for all members, or a function that makes one of a member's `model_params`.
     optimizer: one for all members, or a function that makes one of a member's `hyperparams`: `optax.adam`, say, or
         `optax.inject_hyperparams(optax.adam)`, in whose state they can then be read. By default plain SGD with cosine
@@ -127,15 +128,16 @@ def fit_population(
     Raises ValueError for settings of different lengths, and whatever `fit` refuses; DivergenceError, with the state
     after the last good epoch, when no member is finite any more.
     """
-    members, seeds = _count_members(params), np.ravel(seed).tolist()
+    initial = params.params if isinstance(params, TrainState) else params
+    members, seeds = _count_members(initial), np.ravel(seed).tolist()
     if np.ndim(seed) and len(seeds) != members:
         raise ValueError(f"there are {len(seeds)} seeds for {members} members: give one for each, or one for all")
     for one in seeds:
-        check_fit(sizes_of(member(params, 0)), dataset, epochs, batch_size, one, mesh, members)
+        check_fit(sizes_of(member(initial, 0)), dataset, epochs, batch_size, one, mesh, members)
     examples = count_examples(len(dataset.train_labels), mesh)
     if optimizer is None:
         optimizer = optimizer_maker(schedule="cosine", steps=epochs * -(-examples // batch_size))
-    dtype = params[0].weights.dtype
+    dtype = initial[0].weights.dtype
     own_model = _as_arrays(model_params or {}, members, dtype)
     own_optimizer = _as_arrays(hyperparams or {}, members, dtype)
     make_model, make_optimizer = _maker("model", model, own_model), _maker("optimizer", optimizer, own_optimizer)
@@ -156,8 +158,9 @@ def fit_population(
     images, labels = place_examples((dataset.train_images, dataset.train_labels), mesh)
     test_images, test_labels = jax.device_put((dataset.test_images, dataset.test_labels))
     own_values = place((own_model, own_optimizer), mesh, POPULATION)
-    state, metrics = _start(params, own_optimizer, make_optimizer), None
-    for epoch in range(epochs):
+    start_all = partial(_start, hyperparams=own_optimizer, make_optimizer=make_optimizer)
+    state, metrics = start_or_go_on(params, start_all, epochs), None
+    for epoch in range(int(np.max(state.epoch)), epochs):
         start = time.perf_counter()
         spare = place(state, mesh, POPULATION)  # a copy to donate; `state` remains, in case no member survives
         order = place_order(seeds if np.ndim(seed) else seeds[0], epoch, examples, mesh)
@@ -183,7 +186,7 @@ def fit_population(
 
 
 def _fit_one(
-    params: Params, callback: PopulationCallback | None, **settings: Any
+    params: Params | TrainState, callback: PopulationCallback | None, **settings: Any
 ) -> tuple[TrainState, PopulationMetrics]:
     """A population of one: `fit`, and what it says with the leading axis."""
     last = []

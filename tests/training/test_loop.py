@@ -77,6 +77,32 @@ def test_what_the_callback_gets_is_its_own_to_keep_and_a_true_answer_stops():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((PARAMS, kept)))  # none was donated
 
 
+@pytest.mark.parametrize("optimizer", [None, optax.adam(1e-3)], ids=["sgd, cosine", "adam"])
+def test_what_goes_on_from_a_state_ends_with_the_bits_of_what_never_stopped(optimizer):
+    states = []
+    whole = fit(PARAMS, SMALL, epochs=4, optimizer=optimizer, callback=lambda state, metrics: states.append(state))
+    epochs = []
+    on_disk = jax.tree.map(np.asarray, states[1])
+    rest = fit(on_disk, SMALL, epochs=4, optimizer=optimizer, callback=lambda _, metrics: epochs.append(metrics.epoch))
+    assert epochs == [3, 4]
+    assert same_bits(rest, whole)
+
+
+def test_a_state_that_training_cannot_go_on_from_is_refused():
+    state = fit(PARAMS, SMALL, epochs=1, optimizer=optax.sgd(0.1))
+    with pytest.raises(ValueError, match="1 of 1 epochs are behind the state already, and none is left: ask for more"):
+        fit(state, SMALL, epochs=1, optimizer=optax.sgd(0.1))
+    with pytest.raises(ValueError, match="the state is one of another optimiser: it remembers .* but this one"):
+        fit(state, SMALL, epochs=2, optimizer=optax.adam(0.1))
+
+
+def test_an_optimizer_that_loses_its_memory_to_infinity_is_noticed():
+    """The square of a gradient overflows: Adam divides by infinity, and parameters and cost stand still, finite."""
+    vast = optax.chain(optax.scale(1e25), optax.scale_by_adam())
+    with pytest.raises(DivergenceError, match="in epoch 1"):
+        fit(PARAMS, SMALL, epochs=1, optimizer=vast)
+
+
 def test_a_cost_that_explodes_stops_training_with_the_last_good_state():
     """Linear neurons and the quadratic cost with a rate that is fine for one epoch and then far too high."""
     rate = optax.piecewise_constant_schedule(1e-4, {11: 1e30})

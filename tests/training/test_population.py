@@ -171,6 +171,18 @@ def test_a_member_that_diverges_leaves_the_others_alone():
     jax.tree.map(np.testing.assert_array_equal, error.value.state.params, PARAMS)
 
 
+@pytest.mark.parametrize("members", [4, 1])
+def test_a_population_goes_on_from_a_state_to_the_same_bits(members):
+    settings = {"seed": SEEDS[:members], "batch_size": 8, "hyperparams": {"learning_rate": RATES[:members]}}
+    params, states = jax.tree.map(lambda leaf: leaf[:members], PARAMS), []
+    whole, metrics = fit_population(params, DATA, epochs=3, callback=lambda state, _: states.append(state), **settings)
+    on_disk = jax.tree.map(np.asarray, states[0])
+    rest, last = fit_population(on_disk, DATA, epochs=3, **settings)
+    assert last.epoch == 3
+    for expected, found in zip(jax.tree.leaves((whole, metrics.loss)), jax.tree.leaves((rest, last.loss)), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_the_callback_may_keep_what_it_gets_and_stops():
     kept = []
 
