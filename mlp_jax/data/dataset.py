@@ -1,5 +1,6 @@
 """A data set: labelled images to train on, and others to test with."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ class Dataset:
     train_images, test_images: one image a row, (n, pixels), uint8: 0 is no ink, 255 full ink.
     train_labels, test_labels: (n,), any integer type, from 0 to classes - 1.
     classes: how many kinds of image there are.
+    image_shape: height, width and channels of every image, whose pixels lie in that order; None where unknown.
 
     Raises DatasetError, a ValueError, for another type or shape, lengths that differ, labels out of range, or no
     images at all.
@@ -27,6 +29,7 @@ class Dataset:
     test_images: UInt8[np.ndarray, "test pixels"]
     test_labels: Integer[np.ndarray, " test"]
     classes: int = 10
+    image_shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         _check("train", self.train_images, self.train_labels, self.classes)
@@ -35,6 +38,12 @@ class Dataset:
             raise DatasetError(
                 f"train_images have {self.train_images.shape[1]} pixels, test_images {self.test_images.shape[1]}: "
                 "one network cannot take both"
+            )
+        shape, pixels = self.image_shape, self.train_images.shape[1]
+        if shape is not None and (len(shape) != 3 or min(shape) < 1 or math.prod(shape) != pixels):
+            raise DatasetError(
+                f"image_shape is {shape} for images of {pixels} pixels: expected (height, width, channels), whose "
+                f"product is {pixels}"
             )
 
 

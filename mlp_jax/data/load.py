@@ -1,34 +1,77 @@
-"""Data sets by name, whole or in part."""
+"""Data sets from anywhere, whole or in part."""
 
 import hashlib
-import io
-import zipfile
+import os
+import stat
+from contextlib import AbstractContextManager
 from importlib import resources
-
-import numpy as np
-from numpy.lib import format as npy
+from pathlib import Path
 
 from mlp_jax.data.dataset import Dataset, DatasetError
+from mlp_jax.data.idx import idx_sets, opened_idx
+from mlp_jax.data.npz import opened_npz
+from mlp_jax.data.stored import Arrays, image_shape, read_images, read_labels
 
 MNIST_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
-PIECE = 2**18  # bytes decompressed at once: what the processor's cache still holds when it is copied
+SOURCES = (
+    "'mnist', the one inside the package; a directory of IDX files; an .npz file with x_train, y_train, x_test and "
+    "y_test; or tfds:NAME[:CONFIG]"
+)
 
 
-def load_dataset(source: str = "mnist", *, part: int = 0, parts: int = 1) -> Dataset:
+def load_dataset(source: str | Path = "mnist", *, part: int = 0, parts: int = 1) -> Dataset:
     """The data set that `source` names, with all of its training images or one of several equal parts of them.
 
-    "mnist" is the one inside the package: 60,000 handwritten digits to train on and 10,000 to test with, 784 pixels
-    each (LeCun, Cortes and Burges; see MNIST.md beside the file).
-
+    source: one of these.
+        "mnist": the one inside the package: 60,000 handwritten digits to train on and 10,000 to test with, 784 pixels
+        each (LeCun, Cortes and Burges; see MNIST.md beside the file).
+        A directory of four IDX files, named as MNIST, Fashion-MNIST, KMNIST and EMNIST were published
+        (train-images-idx3-ubyte, t10k-labels.idx1-ubyte, emnist-letters-test-images-idx3-ubyte and so on), each as it
+        is or gzipped as .gz; where both are there, as it is. Of several sets in one directory, DIR/emnist-letters
+        means the files that begin so. Images and labels are the published ones, bit for bit: those of EMNIST have
+        their rows and columns exchanged, and its letters are numbered from 1, which leaves a class 0 without examples.
+        An .npz file with x_train, y_train, x_test and y_test: images (n, height, width), (n, height, width, channels)
+        or (n, pixels), uint8 or floats from 0 to 1, of which x becomes the integer nearest to 255 x; labels (n,) or
+        (n, 1), of any integer type. Nothing in it is ever unpickled.
+        "tfds:NAME" or "tfds:NAME:CONFIG": an image classification set of TensorFlow Datasets.
     part: which part of the training images, from 0 to parts - 1: the parts follow one another, and side by side they
         are the whole. Memory is taken for the images of this part alone. parts: how many there are, 1 or more, a
         divisor of the number of training images. The test images are always all there.
 
-    Raises DatasetError, a ValueError, for another name, for parts that cannot be equal, for a part that is not among
-    them, or where the file is not the one that was published.
+    Classes are as many as the largest label, of training or test, and one. Images of more than 2**28 bytes that lie in
+    their file uncompressed stay there: they are a read-only np.memmap, and in an .npz their checksum is not compared.
+
+    Raises DatasetError, a ValueError, for another source, data that are damaged or contradict one another, parts that
+    cannot be equal, or a part that is not among them.
     """
-    if source != "mnist":
-        raise DatasetError(f"there is no data set {source!r}: expected 'mnist', the one inside the package")
+    if isinstance(source, str) and source.startswith("tfds:"):
+        from mlp_jax.data.tfds import read_tfds
+
+        name, _, config = source.removeprefix("tfds:").partition(":")
+        return read_tfds(name, config or None, part, parts)
+    with _opened(source) as arrays:
+        return _read(arrays, part, parts)
+
+
+def _opened(source: str | Path) -> AbstractContextManager[Arrays]:
+    if source == "mnist":
+        return _opened_mnist()
+    path = Path(source)
+    try:
+        mode = os.stat(source).st_mode
+    except (OSError, ValueError) as error:
+        if path.name and os.path.isdir(path.parent) and path.name in idx_sets(path.parent):
+            return opened_idx(path.parent, path.name)
+        reason = getattr(error, "strerror", None) or error
+        raise DatasetError(f"there is no data set {str(source)!r} ({reason}): expected {SOURCES}") from error
+    if stat.S_ISDIR(mode):
+        return opened_idx(path)
+    if stat.S_ISREG(mode) and path.suffix == ".npz":
+        return opened_npz(path)
+    raise DatasetError(f"{path} is no data set: expected {SOURCES}")
+
+
+def _opened_mnist() -> AbstractContextManager[Arrays]:
     published = resources.files("mlp_jax.data").joinpath("mnist.npz").read_bytes()
     checksum = hashlib.sha256(published).hexdigest()
     if checksum != MNIST_SHA256:
@@ -36,31 +79,34 @@ def load_dataset(source: str = "mnist", *, part: int = 0, parts: int = 1) -> Dat
             f"mlp_jax/data/mnist.npz has SHA-256 {checksum}, expected {MNIST_SHA256}: "
             "the file is damaged; install the package again"
         )
-    with zipfile.ZipFile(io.BytesIO(published)) as arrays:
-        return Dataset(
-            train_images=_read(arrays, "x_train", part, parts).reshape(-1, 784),
-            train_labels=_read(arrays, "y_train", part, parts).astype(np.int32),
-            test_images=_read(arrays, "x_test").reshape(-1, 784),
-            test_labels=_read(arrays, "y_test").astype(np.int32),
+    return opened_npz(Path("mlp_jax/data/mnist.npz"), published)
+
+
+def _read(arrays: Arrays, part: int, parts: int) -> Dataset:
+    """The data set of the four arrays, with one of the equal parts of its training images."""
+    shape = image_shape(arrays.train_images)
+    image_shape(arrays.test_images)
+    if arrays.train_images.shape[1:] != arrays.test_images.shape[1:]:
+        raise DatasetError(
+            f"{arrays.train_images.name} has shape {arrays.train_images.shape}, {arrays.test_images.name} "
+            f"{arrays.test_images.shape}: one network cannot take images of different sizes"
         )
-
-
-def _read(arrays: zipfile.ZipFile, name: str, part: int = 0, parts: int = 1) -> np.ndarray:
-    """One of the equal parts, one after another, of an array in an npz file, without the others in memory."""
-    with arrays.open(f"{name}.npy") as file:
-        npy.read_magic(file)
-        (examples, *shape), _, dtype = npy.read_array_header_1_0(file)
-        if parts < 1 or examples % parts:
-            raise DatasetError(
-                f"{examples} training images cannot be split into {parts} equal parts: let the number of parts, one "
-                f"for each process, divide {examples}"
-            )
-        if not 0 <= part < parts:
-            raise DatasetError(f"there is no part {part} of {parts}: expected 0 to {parts - 1}")
-        rows = np.empty((examples // parts, *shape), dtype)
-        memory = rows.data.cast("B")
-        # Compressed bytes cannot be jumped over: the parts before this one are read too, and overwritten.
-        for start in (part + 1) * list(range(0, len(memory), PIECE)):
-            piece = memory[start : start + PIECE]
-            piece[:] = file.read(len(piece))
-    return rows
+    examples = arrays.train_images.shape[0]
+    if parts < 1 or examples % parts:
+        raise DatasetError(
+            f"{examples} training images cannot be split into {parts} equal parts: let the number of parts, one "
+            f"for each process, divide {examples}"
+        )
+    if not 0 <= part < parts:
+        raise DatasetError(f"there is no part {part} of {parts}: expected 0 to {parts - 1}")
+    rows = range(part * examples // parts, (part + 1) * examples // parts)
+    train_labels = read_labels(arrays.train_labels, arrays.train_images)
+    test_labels = read_labels(arrays.test_labels, arrays.test_images)
+    return Dataset(
+        train_images=read_images(arrays.train_images, rows),
+        train_labels=train_labels[rows.start : rows.stop],
+        test_images=read_images(arrays.test_images, range(arrays.test_images.shape[0])),
+        test_labels=test_labels,
+        classes=1 + int(max(train_labels.max(), test_labels.max())),
+        image_shape=shape,
+    )

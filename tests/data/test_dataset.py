@@ -29,6 +29,7 @@ def test_mnist_is_the_published_one_bit_for_bit():
     assert mnist.train_images.shape == (60_000, 784)
     assert mnist.test_images.shape == (10_000, 784)
     assert mnist.classes == 10
+    assert mnist.image_shape == (28, 28, 1)
     for name, md5 in PUBLISHED.items():
         array = getattr(mnist, name)
         shape = (len(array), 28, 28) if "images" in name else (len(array),)
@@ -40,12 +41,6 @@ def test_a_damaged_file_is_noticed(monkeypatch):
     monkeypatch.setattr(load, "MNIST_SHA256", "0" * 64)
     with pytest.raises(DatasetError, match="SHA-256 06af5dfe.*, expected 0000.*damaged; install the package again"):
         load_dataset("mnist")
-
-
-@pytest.mark.parametrize("source", ["fashion", "", "/nowhere"])
-def test_an_unknown_name_is_refused(source):
-    with pytest.raises(DatasetError, match=f"no data set '{source}': expected 'mnist'"):
-        load_dataset(source)
 
 
 BAD = {
@@ -64,6 +59,11 @@ BAD = {
     r"train_labels\[2\] is 10: expected 0 to 9 \(2 of 5 labels": {"train_labels": np.array([0, 1, 10, 2, -1])},
     r"test_labels\[1\] is -1: expected 0 to 9": {"test_labels": np.array([0, -1, 3])},
     r"train_images have 4 pixels, test_images 6": {"test_images": np.zeros((3, 6), np.uint8)},
+    r"image_shape is \(2, 3, 1\) for images of 4 pixels: expected \(height, width, channels\)": {
+        "image_shape": (2, 3, 1)
+    },
+    r"image_shape is \(2, 2\) for images of 4 pixels": {"image_shape": (2, 2)},
+    r"image_shape is \(-2, -2, 1\) for images of 4 pixels": {"image_shape": (-2, -2, 1)},
 }
 
 
@@ -73,6 +73,11 @@ def test_bad_data_is_refused_with_what_and_where(message):
     Dataset(**GOOD)
     with pytest.raises(DatasetError, match=message):
         Dataset(**(GOOD | BAD[message]))
+
+
+def test_images_of_a_known_shape():
+    assert Dataset(**GOOD).image_shape is None
+    assert Dataset(**GOOD, image_shape=(1, 2, 2)).image_shape == (1, 2, 2)
 
 
 def test_any_number_of_classes():

@@ -1,11 +1,25 @@
-"""A part of a data set: what it holds, what it costs, and which parts are refused."""
+"""Data sets from anywhere: parts of them, what they cost, which sources are refused, and files damaged at random."""
 
-import tracemalloc
+import gzip
+import os
+import zipfile
+from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sources import DAMAGES, IDX, KEYS, arrays, damaged, idx, memory, npy, same, write_idx, write_npz, zipped
 
 from mlp_jax import DatasetError, load_dataset
+from mlp_jax.data import stored
+
+MADE = arrays()
+METHODS = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED}
+FORMS = ("raw", "gz", *METHODS)
+MEMBERS = {key: npy(array) for key, array in MADE.items()}
 
 
 def test_parts_side_by_side_are_the_whole():
@@ -18,13 +32,23 @@ def test_parts_side_by_side_are_the_whole():
         np.testing.assert_array_equal(part.test_labels, whole.test_labels)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_parts_of_every_form(tmp_path, form):
+    """A part knows all classes, of which it may have no example."""
+    made = MADE | {"y_train": np.array([2, 2, 3, 1, 0, 1], np.uint8)}
+    source = written(tmp_path / "set.npz", form, made)
+    for part in range(3):
+        rows = slice(2 * part, 2 * part + 2)
+        dataset = load_dataset(source, part=part, parts=3)
+        assert same(dataset, made | {"x_train": made["x_train"][rows], "y_train": made["y_train"][rows]})
+        assert dataset.classes == 4
+
+
 def test_a_part_takes_the_memory_of_a_part():
     def peak(**part):
-        tracemalloc.start()
-        load_dataset(**part)
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most
+        with memory() as most:
+            load_dataset(**part)
+            return most()
 
     assert peak(part=1, parts=10) < peak() - 0.85 * 60_000 * 784
 
@@ -39,3 +63,114 @@ def test_parts_that_cannot_be_equal_are_refused(parts):
 def test_a_part_that_is_not_among_them_is_refused(part):
     with pytest.raises(DatasetError, match=f"no part {part} of 2: expected 0 to 1"):
         load_dataset(part=part, parts=2)
+
+
+SOURCES = "expected 'mnist', the one inside the package; a directory of IDX files; an .npz file .*; or tfds:NAME"
+
+
+@pytest.mark.parametrize("source", ["fashion", "", "/nowhere", "/nowhere/set.npz", "a\0b", "x" * 300])
+def test_a_source_that_is_not_there_is_refused(source):
+    with pytest.raises(DatasetError, match=f"no data set {source!r} .*: {SOURCES}".replace("\\", "\\\\")):
+        load_dataset(source)
+
+
+def test_a_source_of_another_kind_is_refused(tmp_path):
+    write_idx(tmp_path, MADE)
+    os.mkfifo(tmp_path / "set.npz")
+    for name in (IDX[0], "set.npz"):
+        with pytest.raises(DatasetError, match=f"{name} is no data set: {SOURCES}"):
+            load_dataset(tmp_path / name)
+
+
+def test_a_path_called_mnist_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_idx(tmp_path / "mnist", MADE)
+    assert same(load_dataset("./mnist"), MADE)
+    assert same(load_dataset(Path("mnist")), MADE)
+    assert len(load_dataset("mnist").train_labels) == 60_000
+
+
+def written(path, form, made):
+    """`made` as files of that form at `path`."""
+    if form in ("raw", "gz"):
+        return write_idx(path, made, compress=form == "gz")
+    return write_npz(path, made, METHODS[form])
+
+
+def damaged_file(source, form, inside, which, changes):
+    """The path and content of a file of `source` after `changes`: to what is in it before compression if `inside`."""
+    path = source if form in METHODS else source / (IDX[which] + ".gz" * (form == "gz"))
+    if not inside:
+        return path, damaged(path.read_bytes(), changes)
+    if form in METHODS:
+        return path, zipped(MEMBERS | {KEYS[which]: damaged(MEMBERS[KEYS[which]], changes)}, METHODS[form])
+    content = damaged(idx(MADE[KEYS[which]]), changes)
+    return path, gzip.compress(content) if form == "gz" else content
+
+
+def loaded(source, path, content):
+    """The data set of `source` while `content` is in the file at `path`, None where it is refused.
+
+    What comes is used, so that a mapping of what is not there would be noticed.
+    """
+    original = path.read_bytes()
+    path.unlink()  # and not overwritten: it may still be mapped
+    path.write_bytes(content)
+    try:
+        dataset = load_dataset(source)
+        assert dataset.train_images.max() <= 255
+        assert dataset.test_images.max() <= 255
+    except DatasetError:
+        return None
+    finally:
+        path.unlink()
+        path.write_bytes(original)
+    return dataset
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    return {form: written(tmp_path_factory.mktemp(form) / "set.npz", form, MADE) for form in FORMS}
+
+
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(range(len(DAMAGES))), st.floats(0, 1), st.integers(0, 2**32 - 1)), min_size=1, max_size=3
+)
+MOST = 2**22  # bytes; the damaged files have a thousandth of it
+
+
+def check_damaged(source, form, inside, which, changes, mapped):
+    """A data set, None where it is refused, whatever the damage; not another one where there are checksums."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored, "MAPPED", 0 if mapped else 2**28)
+        dataset = loaded(source, *damaged_file(source, form, inside, which, changes))
+    if dataset is not None and not mapped and not inside and form != "raw":
+        assert same(dataset, MADE)
+    return dataset
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    form=st.sampled_from(FORMS), inside=st.booleans(), which=st.integers(0, 3), changes=CHANGES, mapped=st.booleans()
+)
+def test_a_damaged_file_is_data_or_refused(sources, form, inside, which, changes, mapped):
+    with memory() as most:
+        check_damaged(sources[form], form, inside, which, changes, mapped)
+        assert most() < MOST
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_installed")
+@pytest.mark.parametrize("form", FORMS)
+def test_a_hundred_thousand_damaged_files_are_data_or_refused(sources, form):
+    """A quarter of them of each form."""
+    random, found = np.random.default_rng(FORMS.index(form)), Counter()
+    for number in range(25_000):
+        inside, which, mapped = number % 2 == 0, number // 2 % 4, number // 8 % 3 == 0
+        draws = random.integers(len(DAMAGES), size=2), random.random(2), random.integers(2**32, size=2)
+        changes = list(zip(*(draw.tolist() for draw in draws), strict=True))[: random.integers(1, 3)]
+        with memory() if number % 25 == 0 else nullcontext(lambda: 0) as most:  # measuring takes four times as long
+            dataset = check_damaged(sources[form], form, inside, which, changes, mapped)
+            assert most() < MOST
+        found[inside, dataset is None] += 1
+    assert len(found) == 4, found  # inside and out, some are data and some are not

@@ -1,0 +1,85 @@
+"""NumPy's .npz files."""
+
+import os
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import BufferedIOBase, BytesIO
+from pathlib import Path
+from typing import cast
+
+from numpy.lib import format as npy
+
+from mlp_jax.data.dataset import DatasetError
+from mlp_jax.data.stored import Arrays, Stored, reading
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+LONGEST = 10_000  # bytes of a header; that of an array of numbers has 118
+
+
+@contextmanager
+def opened_npz(path: Path, content: bytes | None = None) -> Iterator[Arrays]:
+    """The arrays x_train, y_train, x_test and y_test of the file at `path`, or in `content`, what was read from there.
+
+    Raises DatasetError where this is no npz file, or an array is missing or none of numbers.
+    """
+    with ExitStack() as stack:
+        with reading(str(path)):
+            file = stack.enter_context(path.open("rb") if content is None else BytesIO(content))
+            archive = stack.enter_context(zipfile.ZipFile(file))
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        if missing := [key for key in KEYS if key not in members]:
+            raise DatasetError(
+                f"{path} has no {', no '.join(missing)}: expected the arrays {', '.join(KEYS)}, found "
+                f"{', '.join(list(members)[:10]) or 'none'}"
+            )
+        yield Arrays(*(_open(stack, archive, members[key], path, content is None) for key in KEYS))
+
+
+def _open(stack: ExitStack, archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, on_disk: bool) -> Stored:
+    name = f"{path}: {member.filename.removesuffix('.npy')}"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may take any memory
+        raise DatasetError(f"{name} is compressed by method {member.compress_type}: save it with NumPy's savez")
+    with reading(name):
+        file = cast(BufferedIOBase, stack.enter_context(archive.open(member)))
+        start = file.read(npy.MAGIC_LEN)
+        version, _ = npy.read_magic(BytesIO(start))
+        length = file.read(2 if version == 1 else 4)
+        size = int.from_bytes(length, "little")
+        if size > LONGEST:
+            raise DatasetError(f"{name} has a header of {size} bytes: expected that of an array of numbers")
+        header = BytesIO(length + file.read(size))
+        read_header = npy.read_array_header_1_0 if version == 1 else npy.read_array_header_2_0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a header that Python finds strange, but reads
+            shape, fortran, dtype = read_header(header)
+        before = len(start) + len(length) + size
+        stored = on_disk and member.compress_type == zipfile.ZIP_STORED
+        raw = (path, _place(archive, member) + before) if stored else None
+    if dtype.hasobject:
+        raise DatasetError(f"{name} holds Python objects, which take pickle to read: save an array of numbers")
+    if dtype.kind not in "uif":
+        raise DatasetError(f"{name} is {dtype}: expected numbers; convert it and save it again")
+    return Stored(
+        name=name,
+        shape=tuple(int(length) for length in shape),
+        dtype=dtype,
+        fortran=fortran,
+        file=file,
+        packed=member.compress_size,
+        size=member.file_size - before,
+        raw=raw,
+    )
+
+
+def _place(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """Where in the file the bytes of a member begin that is not compressed."""
+    file = archive.fp
+    assert file is not None
+    file.seek(member.header_offset)
+    place = member.header_offset + 30 + sum(struct.unpack("<26x2H", file.read(30)))  # the lengths of name and extra
+    if member.compress_size != member.file_size or place + member.file_size > file.seek(0, os.SEEK_END):
+        raise ValueError("it reaches beyond the file's end")
+    return place

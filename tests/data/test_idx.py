@@ -1,0 +1,171 @@
+"""Directories of IDX files: every form in which sets were published, and every damage refused."""
+
+import gzip
+import struct
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sources import IDX, KEYS, arrays, idx, memory, same, write_idx
+
+from mlp_jax import DatasetError, load_dataset
+from mlp_jax.data import stored
+
+MADE = arrays()
+DOTTED = tuple(name.replace("-idx", ".idx") for name in IDX)
+EMNIST = tuple(f"emnist-letters-{name.replace('t10k', 'test')}" for name in IDX)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("names", [IDX, DOTTED, EMNIST])
+def test_files_as_published(tmp_path, names, compress):
+    write_idx(tmp_path, MADE, names, compress)
+    (tmp_path / "README").write_text("not data")
+    for source in (tmp_path, str(tmp_path)):
+        dataset = load_dataset(source)
+        assert same(dataset, MADE)
+        assert (dataset.classes, dataset.image_shape) == (3, (3, 5, 1))
+        assert dataset.train_labels.dtype == np.int32
+
+
+def test_one_of_several_sets_is_chosen_by_name(tmp_path):
+    """As the splits of EMNIST are published; letters are numbered from 1."""
+    letters = {**MADE, "y_train": np.array([1, 26, 2, 3, 4, 5], np.uint8)}
+    write_idx(tmp_path, letters, EMNIST, compress=True)
+    write_idx(tmp_path, MADE, tuple(name.replace("letters", "digits") for name in EMNIST))
+    with pytest.raises(DatasetError, match=r"2 data sets, emnist-digits, emnist-letters: choose .*/emnist-digits$"):
+        load_dataset(tmp_path)
+    chosen = load_dataset(tmp_path / "emnist-letters")
+    assert same(chosen, letters)
+    assert chosen.classes == 27
+    assert same(load_dataset(f"{tmp_path}/emnist-digits"), MADE)
+    with pytest.raises(DatasetError, match=r"no data set '.*emnist-mnist' \(No such file or directory\): expected 'mn"):
+        load_dataset(tmp_path / "emnist-mnist")
+    plain = {**MADE, "y_train": MADE["y_train"][::-1]}
+    write_idx(tmp_path, plain)
+    assert same(load_dataset(tmp_path), plain)
+
+
+def test_of_a_file_both_compressed_and_not_the_latter(tmp_path):
+    write_idx(tmp_path, MADE)
+    (tmp_path / f"{IDX[0]}.gz").write_bytes(b"nothing")
+    assert same(load_dataset(tmp_path), MADE)
+
+
+def test_a_file_compressed_in_pieces_is_one(tmp_path):
+    write_idx(tmp_path, MADE, compress=True)
+    content = idx(MADE["x_train"])
+    (tmp_path / f"{IDX[0]}.gz").write_bytes(gzip.compress(content[:30]) + gzip.compress(content[30:]))
+    assert same(load_dataset(tmp_path), MADE)
+
+
+TRAIN = idx(MADE["x_train"])
+CHECKSUM = bytearray(gzip.compress(TRAIN))
+CHECKSUM[-8] ^= 1
+REFUSED = [
+    (
+        IDX[0],
+        b"\0\0\x0d\3" + TRAIN[4:],
+        "train-images-idx3-ubyte begins with 00 00 0d 03, expected 00 00 08 03, the ma",
+    ),
+    (IDX[1], TRAIN, "train-labels-idx1-ubyte begins with 00 00 08 03, expected 00 00 08 01, .* in 1 dimension$"),
+    (IDX[0], gzip.compress(TRAIN), "begins with 1f 8b .*; it is compressed: let its name end in .gz"),
+    (IDX[0], b"", "train-images-idx3-ubyte begins with nothing"),
+    (IDX[0], TRAIN[:15], "train-images-idx3-ubyte ends within its header, after 15 bytes"),
+    (IDX[0], TRAIN[:-1], "has 89 bytes after its header, which declares 90 .uint8, 6 x 3 x 5.: it was cut short"),
+    (IDX[0], TRAIN + b"\0", "has 91 bytes after its header, which declares 90 .uint8, 6 x 3 x 5.: something was added"),
+    (IDX[0], idx(np.zeros((0, 3, 5), np.uint8)), r"has shape \(0, 3, 5\): there is nothing in it"),
+    (IDX[1], idx(MADE["y_train"][1:]), "train-labels-idx1-ubyte has 5 labels, .*train-images-idx3-ubyte 6 images"),
+    (
+        IDX[2],
+        idx(np.zeros((4, 5, 3), np.uint8)),
+        r"train-images.* has shape \(6, 3, 5\), .*t10k-.* \(4, 5, 3\): one network",
+    ),
+    (f"{IDX[0]}.gz", TRAIN, "train-images-idx3-ubyte.gz: cannot be read .Not a gzipped file"),
+    (f"{IDX[0]}.gz", gzip.compress(TRAIN)[:-9], "train-images-idx3-ubyte.gz: cannot be read.* ended before"),
+    (f"{IDX[0]}.gz", bytes(CHECKSUM), "train-images-idx3-ubyte.gz: cannot be read .CRC check failed"),
+    (f"{IDX[0]}.gz", gzip.compress(TRAIN) + b"garbage", "train-images-idx3-ubyte.gz: cannot be read .Not a gzipped"),
+    (f"{IDX[0]}.gz", gzip.compress(TRAIN[:-3]), "ends 87 bytes after its header, which declares 90 .*: it was cut"),
+    (f"{IDX[0]}.gz", gzip.compress(TRAIN + b"\0"), "goes on after the 90 bytes that its header declares .*: something"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), REFUSED)
+def test_a_damaged_file_is_refused_with_what_and_where(tmp_path, name, content, message):
+    write_idx(tmp_path, MADE)
+    (tmp_path / name.removesuffix(".gz")).unlink()
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=message):
+        load_dataset(tmp_path)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(DatasetError, match="has no train images, no train labels, no test images, no test labels: exp"):
+        load_dataset(tmp_path)
+    write_idx(tmp_path, MADE, EMNIST)
+    (tmp_path / EMNIST[3]).unlink()
+    (tmp_path / EMNIST[3]).mkdir()
+    message = r"has no test labels: expected emnist-letters-t10k-labels-idx1-ubyte, each as it is or as \.gz"
+    for source in (tmp_path, tmp_path / "emnist-letters"):
+        with pytest.raises(DatasetError, match=message):
+            load_dataset(source)
+
+
+@pytest.mark.parametrize("method", ["open", "iterdir"])
+def test_what_may_not_be_read_is_named(tmp_path, monkeypatch, method):
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    write_idx(tmp_path, MADE)
+    monkeypatch.setattr(Path, method, refuse)  # the tests may run as root, who may read everything
+    with pytest.raises(DatasetError, match=f"{tmp_path}.*: cannot be read .Permission denied"):
+        load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_header_takes_no_memory(tmp_path, compress):
+    """A kilobyte that declares images of 2**31 x 2**31 pixels."""
+    write_idx(tmp_path, MADE)
+    for name, examples in ((IDX[0], 6), (IDX[2], 4)):
+        content = struct.pack(">BBBB3I", 0, 0, 8, 3, examples, 2**31, 2**31) + bytes(1024)
+        (tmp_path / name).unlink()
+        (tmp_path / (f"{name}.gz" if compress else name)).write_bytes(gzip.compress(content) if compress else content)
+    with memory() as most:
+        with pytest.raises(
+            DatasetError, match="train-images.* 1024 bytes after its header, which declares .*cut short"
+        ):
+            load_dataset(tmp_path)
+        assert most() < 2**20
+
+
+SIZE = 2**25
+EXPANDING = [  # what a file that shrinks to a thousandth declares and has, in bytes, and the bound for memory
+    (SIZE, SIZE, SIZE),
+    (SIZE, SIZE // 8, SIZE // 4),
+    (SIZE // 8, SIZE, SIZE // 8),
+]
+
+
+@pytest.mark.parametrize(("declared", "held", "bound"), EXPANDING)
+def test_memory_follows_what_is_there(tmp_path, declared, held, bound):
+    write_idx(tmp_path, arrays(shape=(64, 128), train=declared // 2**13))
+    content = struct.pack(">BBBB3I", 0, 0, 8, 3, declared // 2**13, 64, 128) + bytes(held)
+    (tmp_path / IDX[0]).unlink()
+    (tmp_path / f"{IDX[0]}.gz").write_bytes(gzip.compress(content))
+    del content
+    with memory() as most:
+        with nullcontext() if held == declared else pytest.raises(DatasetError, match="bytes"):
+            assert load_dataset(tmp_path).train_images.size == declared
+        assert most() < bound + 2**21
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_large_files_stay_on_disk(tmp_path, monkeypatch, part):
+    monkeypatch.setattr(stored, "MAPPED", 89)
+    dataset = load_dataset(write_idx(tmp_path, MADE), part=part, parts=2)
+    assert isinstance(dataset.train_images.base, np.memmap) or isinstance(dataset.train_images, np.memmap)
+    assert not isinstance(dataset.test_images, np.memmap)
+    assert not dataset.train_images.flags.writeable
+    whole = {**MADE, **{key: MADE[key][3 * part : 3 * part + 3] for key in KEYS[:2]}}
+    assert same(dataset, whole)
