@@ -5,7 +5,7 @@ backward pass can tell follows from them and the activations.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from jaxtyping import Array, Float
 
 from mlp_jax.activations import gradient_through
 from mlp_jax.network import Layer, Model, Params, checked_targets, forward_pass
+
+Tree = TypeVar("Tree")
 
 GradientRule = Callable[[Params, Array, Array, Model], Params]
 """Any function with the signature of `backprop`: (params, inputs, targets, model) to a pytree like params."""
@@ -99,6 +101,11 @@ def _average_outer_product(delta: Float[Array, "*batch n_out"], a: Float[Array, 
     examples, dtype = len(delta), jnp.promote_types(delta.dtype, jnp.float32)  # sums would overflow in float16
     weights = jnp.matmul(delta.T, a, preferred_element_type=dtype) / examples
     return Layer(weights=weights, biases=jnp.sum(delta, axis=0, dtype=dtype) / examples)
+
+
+def in_float32_or_finer(tree: Tree) -> Tree:
+    """The arrays of a pytree, float16 and bfloat16 in float32: a square overflows in float16 from 256 on."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), tree)
 
 
 def check_like_params(tree: Any, params: Params, name: str) -> None:

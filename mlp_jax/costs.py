@@ -64,7 +64,9 @@ def _cross_entropy(a: Array, y: Array) -> Array:
 
 
 def _cross_entropy_derivative(a: Array, y: Array) -> Array:
-    return (a - y) / (a * (1 - a))
+    # (a - y) / (a (1 - a)), in which a target of 0 or 1 leaves one factor: where a has rounded to y, it would be 0 / 0.
+    certain = (y == 0) | (y == 1)
+    return jnp.where(certain, 1 - 2 * y, a - y) / (jnp.where(y == 0, 1, a) * jnp.where(y == 1, 1, 1 - a))
 
 
 def _categorical_cross_entropy(a: Array, y: Array) -> Array:
@@ -72,7 +74,7 @@ def _categorical_cross_entropy(a: Array, y: Array) -> Array:
 
 
 def _categorical_cross_entropy_derivative(a: Array, y: Array) -> Array:
-    return -y / a
+    return -y / jnp.where(y == 0, 1, a)  # an output that is not wanted may have rounded to 0
 
 
 def _sigmoid_cross_entropy(z: Array, y: Array) -> Array:
@@ -84,7 +86,9 @@ def _sigmoid_cross_entropy_derivative(z: Array, y: Array) -> Array:
 
 
 def _softmax_cross_entropy(z: Array, y: Array) -> Array:
-    return -jnp.sum(y * jax.nn.log_softmax(z), axis=-1)
+    log_a = jax.nn.log_softmax(z)
+    finite = jnp.maximum(log_a, jnp.finfo(log_a.dtype).min)  # weighted sums may lie too far apart for their type
+    return -jnp.sum(y * jnp.where(y == 0, finite, log_a), axis=-1)
 
 
 def _softmax_cross_entropy_derivative(z: Array, y: Array) -> Array:
@@ -114,4 +118,6 @@ cross_entropy = Cost(
 """-sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)]: each output a yes or no of its own (Nielsen, chapter 3).
 
 After softmax, whose activations are one distribution over the outputs, it is that distribution's: -sum_j y_j ln a_j.
+Targets lie from 0 to 1, ends included. Where one is above 0 and its activation 0, or below 1 and its activation 1, the
+cost of these activations is infinite, and so is its derivative; that of the weighted sums is not.
 """

@@ -3,6 +3,9 @@
 The parameters are a pytree, a tuple of layers, and alone fix the sizes; what stays fixed while a network learns is its
 `Model`. Every function is pure, takes `model` last, works on a batch or on a single example without a batch axis, in
 any floating-point type, under `jit`, `vmap`, `grad` and `shard_map`.
+
+What is finite stays finite while no sum on the way, its terms taken by their sizes, leaves the range of its type, which
+ends at 65,504 for float16 and at 3e38 for float32 and bfloat16. Beyond it numbers are infinite, and NaN may follow.
 """
 
 from collections.abc import Sequence

@@ -98,3 +98,27 @@ def test_cross_entropy_refuses_outputs_that_are_no_probabilities(name):
         Model(output=getattr(mlp_jax, name), cost=cross_entropy)
     assert Model(hidden=getattr(mlp_jax, name), cost=cross_entropy).output is sigmoid
     assert Model(output=softmax, cost=cross_entropy) == Model(output=softmax, cost=cross_entropy)
+
+
+def test_weighted_sums_further_apart_than_their_type_reaches():
+    """What is not wanted costs nothing however unlikely; what is wanted, and that unlikely, costs infinitely much."""
+    params, model = identity_network(2), Model(output=softmax, cost=cross_entropy)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float16), params)
+    far, wanted = jnp.array([65504, -65504], jnp.float16), jnp.array([1, 0], jnp.float16)
+    assert loss(params, far, wanted, model) == 0
+    assert loss(params, far, wanted[::-1], model) == np.inf
+    for targets in (wanted, wanted[::-1]):
+        for rule in (backprop, jax.grad(loss)):
+            assert np.all(np.isfinite(rule(params, jnp.sign(far), targets, model)[0].biases))
+            assert np.all(rule(params, far, targets, model)[0].biases == jnp.array([1, 0]) - targets)
+
+
+@pytest.mark.parametrize("output", [None, softmax])
+def test_the_derivative_where_an_activation_has_rounded_to_its_target(output):
+    """Once a target of 0 or 1 is reached, -ln(1 - a) has the slope 1 there and -ln a the slope -1; no 0 / 0."""
+    cost = cross_entropy if output is None else cross_entropy.of(output)
+    a, y = jnp.array([0.0, 1.0, 0.0, 1.0, 0.5]), jnp.array([0.0, 1.0, 1.0, 0.0, 0.5])
+    expected = [1, -1, -np.inf, np.inf, 0] if output is None else [0, -1, -np.inf, 0, -1]
+    np.testing.assert_array_equal(cost.derivative(a, y), expected)
+    certain = jax.jacrev(cost.derivative)(a[:2], y[:2])
+    np.testing.assert_array_equal(certain, np.eye(2) if output is None else np.diag([0, 1]))

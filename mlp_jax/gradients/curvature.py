@@ -8,6 +8,8 @@ as (dz/dparams)^T M (dz/dparams) with M one small matrix per example, (n_out, n_
 
 Activations and costs carry one derivative by hand; where the second is needed, it is taken of that by `jax.jacfwd`.
 Everything is averaged over the examples, takes one batch axis, and raises ValueError for shapes that do not fit.
+Results are finite while squares of the numbers on the way are: those of float16 are made in float32, but for the
+Hessian's.
 """
 
 from functools import partial
@@ -19,7 +21,13 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from mlp_jax.activations import Activation, gradient_through
-from mlp_jax.backprop import average_gradient, backward_pass, check_like_params, propagate_back
+from mlp_jax.backprop import (
+    average_gradient,
+    backward_pass,
+    check_like_params,
+    in_float32_or_finer,
+    propagate_back,
+)
 from mlp_jax.network import Model, Params, check_batch, checked_targets, forward_pass
 
 
@@ -128,7 +136,8 @@ def hessian_diagonal(
         return tuple(reversed(found))
 
     found = jax.lax.map(diagonals, (weighted_sums, deltas, targets), batch_size=16)
-    return average_gradient(params, found, tuple(map(jnp.square, activations[:-1])))
+    squares = tuple(map(jnp.square, in_float32_or_finer(activations[:-1])))
+    return average_gradient(params, found, squares)
 
 
 def _outputs_back(
@@ -141,7 +150,7 @@ def _outputs_back(
     curvatures = _output_curvatures(z, checked_targets(targets, z), model)
     unit = jnp.broadcast_to(jnp.eye(z.shape[-1], dtype=z.dtype), (*z.shape, z.shape[-1]))
     jacobians = propagate_back(params, tuple(z[:, None, :] for z in weighted_sums), unit, model)
-    return curvatures, jacobians, activations[:-1]
+    return in_float32_or_finer((curvatures, jacobians, activations[:-1]))
 
 
 def _output_curvatures(

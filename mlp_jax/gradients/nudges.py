@@ -185,6 +185,7 @@ def chain_rule(
     if not 0 < abs(nudge) < float("inf"):
         raise ValueError(f"the nudge is {nudge}: expected a small number that is not 0, 0.01 for instance")
     weighted_sums, activations = forward_pass(params, inputs, model)
+    deltas = backward_pass(params, weighted_sums, targets, model)
     dc_da = float(model.cost.of(model.output).derivative(activations[-1], jnp.asarray(targets))[0])
     links = []
     for number in reversed(range(len(params))):
@@ -207,7 +208,8 @@ def chain_rule(
         ]
         da_dz = float(gradient_through(sigma, weighted_sums[number], jnp.ones(1))[0])
         dz_dw, dz_db, dz_da = float(before[0]), 1.0, float(layer.weights[0, 0])
-        products = [dz * da_dz * dc_da for dz in (dz_dw, dz_db, dz_da)]
+        # delta is da_dz dc_da, but finite where an output has rounded to 0 and its cross-entropy falls infinitely fast.
+        products = [dz * float(deltas[number][0]) for dz in (dz_dw, dz_db, dz_da)]
         links.append(ChainLink(dz_dw, dz_db, dz_da, da_dz, dc_da, *products, *measured))
         dc_da = products[2]
     return tuple(reversed(links))

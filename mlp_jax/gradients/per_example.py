@@ -3,6 +3,10 @@
 The gradient of one example is an outer product in each layer, g = delta a^T for the weights and delta for the biases:
 sums of squares and products of such gradients are products of sums, so that nothing but `gradients` forms any of them.
 All take one batch axis, and raise ValueError for shapes that do not fit.
+
+Squares and products are made in float32 where types are coarser, and norms and products returned in it. They are finite
+while the numbers that they are made of, deltas, activations and gradients, are below the root of the largest that the
+finer type holds, 1.8e19 in float32; beyond, they are infinite, or NaN where 0 meets infinity.
 """
 
 from functools import reduce
@@ -14,7 +18,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from mlp_jax.backprop import average_gradient, deltas_and_activations
+from mlp_jax.backprop import average_gradient, deltas_and_activations, in_float32_or_finer
 from mlp_jax.network import Layer, Model, Params, check_batch
 
 
@@ -28,7 +32,8 @@ def gradients(
 
     Their mean is `backprop` (lessons 3 and 4). This is the one quantity here whose size is batch times parameters.
     """
-    deltas, activations = _both_passes(params, inputs, targets, model)
+    check_batch(inputs)
+    deltas, activations = deltas_and_activations(params, inputs, targets, model)
     return tuple(
         Layer(weights=delta[:, :, None] * a[:, None, :], biases=delta)
         for delta, a in zip(deltas, activations, strict=True)
@@ -42,8 +47,6 @@ def squared_norms(
     model: Model = Model(),
 ) -> Float[Array, " batch"]:
     """|g|^2 of each example's gradient: the sum over the layers of |delta|^2 (|a|^2 + 1).
-
-    Norms beyond the root of the type's largest number, 1.8e19 in float32, come out infinite.
 
     Source: Goodfellow 2015, Efficient per-example gradient computations, https://arxiv.org/abs/1510.01799.
     """
@@ -105,9 +108,10 @@ def variance(
     Source: BackPACK (Dangel, Kunstner and Hennig 2020).
     """
     deltas, activations = _both_passes(params, inputs, targets, model)
-    mean = average_gradient(params, deltas, activations)
-    second = _second_moment(params, deltas, activations)
-    return jax.tree.map(lambda second, mean: jnp.maximum(second - mean**2, 0), second, mean)
+    fine = in_float32_or_finer(tuple(params))
+    mean = average_gradient(fine, deltas, activations)
+    second = _second_moment(fine, deltas, activations)
+    return jax.tree.map(lambda s, m, p: jnp.maximum(s - m**2, 0).astype(p.dtype), second, mean, tuple(params))
 
 
 def clipped_mean(
@@ -127,7 +131,8 @@ def clipped_mean(
     if jnp.ndim(max_norm) or (not isinstance(max_norm, Tracer) and not max_norm > 0):
         raise ValueError(f"max_norm is {max_norm}: expected a norm above 0")
     deltas, activations = _both_passes(params, inputs, targets, model)
-    factors = jnp.minimum(1, max_norm / jnp.sqrt(_squared_norms(deltas, activations)))
+    norms = jnp.sqrt(_squared_norms(deltas, activations))
+    factors = jnp.where(norms > max_norm, max_norm / norms, 1)
     return average_gradient(params, tuple(factors[:, None] * delta for delta in deltas), activations)
 
 
@@ -149,18 +154,18 @@ def noise_scale(
     batch = len(deltas[-1])
     if batch < 2:
         raise ValueError(f"the batch has {batch} example: expected 2 or more, for their spread")
-    mean = average_gradient(params, deltas, activations)
+    mean = average_gradient(in_float32_or_finer(tuple(params)), deltas, activations)
     m = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(mean))
     q = jnp.mean(_squared_norms(deltas, activations))
-    signal = batch * m - q
-    return jnp.where(signal > 0, batch * (q - m) / signal, jnp.inf)
+    signal, spread = batch * m - q, jnp.maximum(q - m, 0)  # rounding would part examples that are the same
+    return jnp.where(signal > 0, batch * spread / signal, jnp.inf)
 
 
 def _both_passes(
     params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model
 ) -> tuple[tuple[Float[Array, "batch _"], ...], tuple[Float[Array, "batch _"], ...]]:
     check_batch(inputs)
-    return deltas_and_activations(params, inputs, targets, model)
+    return in_float32_or_finer(deltas_and_activations(params, inputs, targets, model))
 
 
 def _squared_norms(deltas: tuple[Array, ...], activations: tuple[Array, ...]) -> Float[Array, " batch"]:

@@ -392,3 +392,14 @@ def test_angles_layer_by_layer():
     turned = Layer(jnp.array([[4.0, 0.0]]), jnp.array([-3.0]))
     found = angles((first, first, first), (first, turned, jax.tree.map(jnp.negative, turned)))
     np.testing.assert_allclose(found, (0, 90, 90), atol=1e-4)
+
+
+def test_errors_beyond_float64_are_infinite_and_say_nothing():
+    """No warning, which would be an error here, of a tolerance so small or an error so large."""
+    largest = np.finfo(np.float64).max
+    four, _ = compare([np.full(2, 4.0)], [np.zeros(2)])
+    assert (four.agrees, four.wrong, four.ulps) == (False, 2, np.inf)
+    opposite, _ = compare([np.array([largest])], [np.array([-largest])])
+    assert (opposite.agrees, opposite.absolute, opposite.angle) == (False, np.inf, 180)
+    near, _ = compare([np.array([np.nextafter(largest, 0)])], [np.array([largest])])
+    assert (near.agrees, near.ulps) == (True, 1)

@@ -7,7 +7,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from problems import assert_close, each_model, make_problem
 
-from mlp_jax import forward_pass, loss
+from mlp_jax import Layer, Model, forward_pass, identity, loss
 from mlp_jax.gradients import curvature
 
 SIZES = (4, 3, 5, 3)
@@ -75,3 +75,15 @@ def test_shapes_that_do_not_fit_are_refused():
             quantity(params, inputs, targets[:, :2])
     with pytest.raises(ValueError, match="vector .*: expected that of the parameters"):
         curvature.gauss_newton_product(params, inputs, targets, params[1:])
+
+
+def test_squares_that_float16_does_not_hold():
+    """Of inputs of 200, four of whose squares overflow in a sum, and of 300, whose own square does."""
+    half, model = np.float16, Model(identity, identity)
+    params = (Layer(jnp.zeros((1, 1), half), jnp.zeros(1, half)), Layer(jnp.zeros((1, 1), half), jnp.zeros(1, half)))
+    targets = jnp.zeros((4, 1), half)
+    factors = jax.jit(curvature.kronecker_factors)(params, jnp.full((4, 1), 200, half), targets, model)
+    assert (factors[0].inputs, factors[0].outputs, factors[1].outputs) == (40_000, 0, 2)
+    for diagonal in (curvature.gauss_newton_diagonal, curvature.hessian_diagonal):
+        first, last = jax.jit(diagonal)(params, jnp.full((4, 1), 300, half), targets, model)
+        assert (first.weights, first.biases, last.weights, last.biases) == (0, 0, 0, 2)

@@ -140,3 +140,17 @@ def test_bad_input_is_refused():
     for function in (nudges.nudges, nudges.suggested_activations, nudges.sensitivity):
         with pytest.raises(ValueError, match="targets have shape"):
             function(params, inputs, targets[0])
+
+
+@pytest.mark.parametrize("bias", [-200.0, 200.0])
+def test_an_output_that_has_rounded_to_0_or_1_wants_numbers_still(bias):
+    """A target that it has reached makes a nudge of 1; one that it has missed an infinite one, but finite deltas."""
+    params, model = (Layer(jnp.ones((1, 1)), jnp.full(1, bias)),), Model(cost=cross_entropy)
+    for target in (0.0, 1.0):
+        problem = (params, jnp.ones(1), jnp.full(1, target), model)
+        reached = target == (bias > 0)
+        wanted = nudges.nudges(*problem)[-1]
+        assert wanted.outputs == (2 * target - 1) * (1 if reached else np.inf)
+        assert wanted.biases == target - (bias > 0)
+        link = nudges.chain_rule(*problem)[0]
+        assert (link.dc_db, link.dc_dw, link.dc_da_before) == ((bias > 0) - target,) * 3

@@ -75,6 +75,8 @@ def test_the_noise_scale_of_gradients_that_are_known():
     model, noise_scale = Model(identity, identity), jax.jit(per_example.noise_scale)
     found = noise_scale(params, jnp.zeros_like(targets), targets, model)
     assert found == pytest.approx(1 / 9, rel=0.05)
+    for target in (0.1, 0.2, 0.3, 0.6, 0.7):  # of whose squares rounding makes a mean above or below them
+        assert 0 <= noise_scale(params, jnp.zeros((6, 1)), jnp.full((6, 1), target), model) < 1e-14
     opposite = jnp.array([[1.0], [-1.0]])
     assert noise_scale(params, 0 * opposite, opposite, model) == np.inf
 
@@ -132,3 +134,30 @@ def test_bad_input_is_refused():
         per_example.second_moment(params, inputs, targets[:3])
     with pytest.raises(ValueError, match=r"inputs have shape \(5,\): expected a batch of examples, \(batch, n_in\)"):
         per_example.squared_norms(params, inputs[0], targets[0])
+
+
+def test_squares_that_float16_does_not_hold():
+    """An error of 0 and an activation of 300, whose square overflows; an error of 300 and an input of 0."""
+    half = np.float16
+    params = (Layer(jnp.array([[1, 0]], half), jnp.zeros(1, half)),)
+    inputs = jnp.array([[300, 0], [0, 0]], half)
+    targets = jnp.array([[300], [150]], half)
+    problem = (params, inputs, targets, Model(identity, identity))
+
+    @jax.jit
+    def everything(*problem):
+        unclipped, short, shorter = (
+            per_example.clipped_mean(*problem[:3], norm, problem[3])[0] for norm in (np.inf, 1.0, 1e-9)
+        )
+        found = {name: quantity(*problem) for name, quantity in WITHOUT_FORMING_ANY.items()}
+        return found, unclipped, short, shorter, backprop(*problem)[0]
+
+    found, unclipped, short, shorter, mean = everything(*problem)
+    assert_close(found["squared_norms"], np.array([0, 9e4], np.float32))
+    assert_close(found["inner_products"], np.array([[0, 0], [0, 9e4]], np.float32))
+    second, variance = found["second_moment"][0], found["variance"][0]
+    assert_close((second.weights, variance.weights), (np.zeros((1, 2), half),) * 2)
+    assert_close((second.biases, variance.biases), (np.array([4.5e4], half), np.array([2.25e4], half)), 1e-3)
+    assert_close(unclipped, mean)
+    assert_close(short.biases, np.array([-0.5], half), 1e-3)
+    assert np.all(np.isfinite(shorter.weights))  # which float16 does not hold
