@@ -6,6 +6,7 @@
     python scripts/benchmark.py gradients --rounds 9 --out gradients.json
     python scripts/benchmark.py scaling --figure scaling.png
     python scripts/benchmark.py startup --out startup.json
+    python scripts/benchmark.py stream --scratch /var/tmp --out stream.json
 
 Contestants take turns, so that a machine whose speed drifts drifts for all of them; the first call of each, which
 compiles or warms up, is not counted. Other packages take part where they are installed:
@@ -129,6 +130,31 @@ def startup(rounds: int = 5, out: Path | None = None) -> None:
     main(rounds, out)
 
 
+def stream(
+    repeat: int = 100,
+    stream: int = 120_000,
+    sizes: tuple[int, ...] = (784, 16, 16, 10),
+    batch_size: int = 100,
+    rounds: int = 5,
+    scratch: Path | None = None,
+    out: Path | None = None,
+) -> None:
+    """An epoch on images that stay on disk or with the host, beside one on images that all lie on the device.
+
+    Args:
+        repeat: how often the 60,000 images of MNIST are repeated, 47 MB each time.
+        stream: how many images lie on the device at a time.
+        sizes: neurons in each layer, inputs first: 784 inputs and 10 outputs, for the data are MNIST.
+        batch_size: examples in a mini-batch.
+        rounds: epochs of each that are timed.
+        scratch: a directory on a real disk for the repeated images, deleted at the end; the system's, if not given.
+        out: a file for the same as JSON, with the machine and the versions.
+    """
+    from benchmarks.stream import main
+
+    main(repeat, stream, sizes, batch_size, rounds, scratch, out)
+
+
 if __name__ == "__main__":
     commands = {
         "epoch": epoch,
@@ -136,6 +162,7 @@ if __name__ == "__main__":
         "gradients": gradients,
         "scaling": scaling,
         "startup": startup,
+        "stream": stream,
     }
     try:
         tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)

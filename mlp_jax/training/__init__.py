@@ -5,8 +5,9 @@ from mlp_jax.training.epoch import TrainState, as_inputs, train_epoch, update
 from mlp_jax.training.evaluation import Evaluation, evaluate
 from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit
 from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer, optimizer_maker
-from mlp_jax.training.population import PopulationMetrics, fit_population, init_population, member
+from mlp_jax.training.population import PopulationMetrics, fit_population, init_population, member, start_population
 from mlp_jax.training.population_epoch import train_population
+from mlp_jax.training.stream import images_in_chunk
 from mlp_jax.training.threads import use_cores_for_members, use_one_thread_if_small
 
 __all__ = [
@@ -22,10 +23,12 @@ __all__ = [
     "evaluate",
     "fit",
     "fit_population",
+    "images_in_chunk",
     "init_population",
     "make_optimizer",
     "member",
     "optimizer_maker",
+    "start_population",
     "train_epoch",
     "train_population",
     "update",

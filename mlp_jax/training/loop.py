@@ -3,6 +3,7 @@
 import operator
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, SupportsIndex
 
 import jax
@@ -14,10 +15,12 @@ from jax.sharding import Mesh
 from mlp_jax.backprop import GradientRule, backprop
 from mlp_jax.data import Dataset
 from mlp_jax.network import Model, Params, sizes_of
+from mlp_jax.training.blame import first_failure, memory_of
 from mlp_jax.training.devices import bring_back, check_mesh, count_examples, place, place_examples, place_order
 from mlp_jax.training.epoch import BATCH, POPULATION, TrainState, train_epoch
 from mlp_jax.training.evaluation import evaluate
 from mlp_jax.training.optimizer import make_optimizer
+from mlp_jax.training.stream import images_in_chunk, stream_epoch
 
 
 class EpochMetrics(NamedTuple):
@@ -36,7 +39,7 @@ class EpochMetrics(NamedTuple):
 
 
 class DivergenceError(ArithmeticError):
-    """Training stopped because a cost or a parameter was no longer finite.
+    """Training stopped because a cost, a parameter or the optimiser's memory was no longer finite.
 
     state: the TrainState after the last good epoch.
     """
@@ -60,6 +63,7 @@ def fit(
     gradient: GradientRule = backprop,
     seed: SupportsIndex = 0,
     mesh: Mesh | None = None,
+    stream: int | None = None,
     callback: Callback | None = None,
 ) -> TrainState:
     """Train by mini-batch gradient descent (lesson 3), evaluating on the test images after each epoch.
@@ -74,12 +78,15 @@ def fit(
         if not given, one device trains. Each device has an equal part of the training images and draws its part of
         every mini-batch from it, so the order depends on their number too. On several processes each gives its own
         part of the training images, of the same length as any other's, and all of the test images.
+    stream: how many training images lie on the device, or on all of the mesh, at a time, for sets that are larger than
+        its memory: twice the batch size or more. The images may be an `np.memmap`. If not given, all lie there.
     callback: called after each epoch with the state, which it may keep, and the metrics; a true return stops training.
 
     Returns the last state. Raises ValueError for parameters that do not fit the data, no epoch to train, a batch size
-    that is not 1 to the number of training images, a seed that is not 0 to 2^32 - 1, a state of another optimiser, or a
-    mesh over which batch or images do not divide; and DivergenceError, with the state after the last good epoch, when a
-    cost, a parameter or what the optimiser remembers stops being finite.
+    that is not 1 to the number of training images, a seed that is not 0 to 2^32 - 1, fewer images to stream than two
+    mini-batches, a state of another optimiser, or a mesh over which batch or images do not divide; and
+    DivergenceError, with the state after the last good epoch, when a cost, a parameter or what the optimiser remembers
+    stops being finite.
     """
     seed = operator.index(seed)
     sizes = sizes_of(params.params if isinstance(params, TrainState) else params)
@@ -87,20 +94,34 @@ def fit(
     examples = count_examples(len(dataset.train_labels), mesh)
     if optimizer is None:
         optimizer = make_optimizer(schedule="cosine", steps=epochs * -(-examples // batch_size))
-    images, labels = place_examples((dataset.train_images, dataset.train_labels), mesh)
+    images, labels, train = dataset.train_images, dataset.train_labels, train_epoch
+    if stream is None:
+        images, labels = place_examples((images, labels), mesh)
+    else:
+        images_in_chunk(stream, batch_size)
+        train = partial(stream_epoch, stream=stream)
     test_images, test_labels = jax.device_put((dataset.test_images, dataset.test_labels))
     state = start_or_go_on(params, lambda initial: TrainState.start(initial, optimizer), epochs)
     for epoch in range(int(state.epoch), epochs):
         start = time.perf_counter()
         spare = place(state, mesh)  # a copy to donate; `state` remains, in case this epoch fails
         order = place_order(seed, epoch, examples, mesh)
-        after, cost = bring_back(
-            train_epoch(spare, images, labels, order, model, optimizer, batch_size, gradient, mesh)
-        )
-        if not (is_finite((after.params, cost)) and keeps_finite(state.optimizer_state, after.optimizer_state)):
+        after, cost = bring_back(train(spare, images, labels, order, model, optimizer, batch_size, gradient, mesh))
+        if not is_finite((after.params, cost, memory_of(state, after))):
+            first = first_failure(
+                state,
+                dataset.train_images,
+                dataset.train_labels,
+                order,
+                model,
+                optimizer,
+                batch_size,
+                gradient,
+                mesh,
+            )
             raise DivergenceError(
-                f"in epoch {epoch + 1} the cost or a parameter stopped being finite: lower the learning rate; "
-                f"the parameters of {epoch} epochs of training are the last good ones",
+                f"in epoch {epoch + 1} numbers stopped being finite{f', first the {first}' if first else ''}: lower "
+                f"the learning rate; the parameters of {epoch} epochs of training are the last good ones",
                 state,
             )
         state, seconds = after, time.perf_counter() - start
@@ -132,12 +153,6 @@ def is_finite(tree: Any) -> bool:
     """Whether all numbers are finite."""
     numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return all(np.isfinite(leaf).all() for leaf in numbers)
-
-
-def keeps_finite(before: Any, after: Any) -> bool:
-    """Whether what was finite still is. An optimiser may start with infinity, as the lowest cost so far."""
-    kept = jax.tree.map(lambda old, new: is_finite(new) or not is_finite(old), before, after)
-    return all(jax.tree.leaves(kept))
 
 
 def check_fit(

@@ -21,8 +21,9 @@ from jaxtyping import Array, Bool, DTypeLike, Float, Integer
 from mlp_jax.backprop import GradientRule, backprop
 from mlp_jax.data import Dataset
 from mlp_jax.network import Model, Params, init_params, predict, sizes_of
+from mlp_jax.training.blame import first_failure, memory_of
 from mlp_jax.training.devices import bring_back, count_examples, place, place_examples, place_order
-from mlp_jax.training.epoch import POPULATION, TrainState, as_inputs
+from mlp_jax.training.epoch import BATCH, POPULATION, TrainState, as_inputs
 from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit, start_or_go_on
 from mlp_jax.training.optimizer import optimizer_maker
 from mlp_jax.training.population_epoch import train_population
@@ -86,6 +87,17 @@ def init_population(
     if not jnp.isfinite(scales).all():
         raise ValueError(f"the scales are {scales}: expected finite numbers")
     return tuple(layer._replace(weights=scales[:, None, None] * layer.weights) for layer in params)
+
+
+@partial(jax.jit, static_argnames="make_optimizer")
+def start_population(
+    params: Params, hyperparams: Mapping[str, Array], make_optimizer: Callable[..., optax.GradientTransformation]
+) -> TrainState:
+    """The state of all members before the first epoch.
+
+    hyperparams: their values under each name, (members,), of which `make_optimizer` makes a member's optimiser.
+    """
+    return jax.vmap(lambda params, own: TrainState.start(params, make_optimizer(**own)))(params, dict(hyperparams))
 
 
 def member(tree: Any, number: int) -> Any:
@@ -158,8 +170,9 @@ def fit_population(
     images, labels = place_examples((dataset.train_images, dataset.train_labels), mesh)
     test_images, test_labels = jax.device_put((dataset.test_images, dataset.test_labels))
     own_values = place((own_model, own_optimizer), mesh, POPULATION)
-    start_all = partial(_start, hyperparams=own_optimizer, make_optimizer=make_optimizer)
+    start_all = partial(start_population, hyperparams=own_optimizer, make_optimizer=make_optimizer)
     state, metrics = start_or_go_on(params, start_all, epochs), None
+    alive = np.asarray(_finite_members(state.params))
     for epoch in range(int(np.max(state.epoch)), epochs):
         start = time.perf_counter()
         spare = place(state, mesh, POPULATION)  # a copy to donate; `state` remains, in case no member survives
@@ -169,12 +182,27 @@ def fit_population(
                 spare, images, labels, order, *own_values, make_model, make_optimizer, batch_size, gradient, mesh
             )
         )
-        finite, costs = np.asarray(_finite_members((after.params, costs))), np.asarray(costs)
+        finite, costs = np.asarray(_finite_members((after.params, costs, memory_of(state, after)))), np.asarray(costs)
         if not finite.any():
+            last, first = int(np.argmax(alive)), None
+            if mesh is None or BATCH not in mesh.axis_names:
+                first = first_failure(
+                    member(state, last),
+                    dataset.train_images,
+                    dataset.train_labels,
+                    place_order(seeds[last % len(seeds)], epoch, examples, None),
+                    make_model(**member(own_model, last)),
+                    make_optimizer(**member(own_optimizer, last)),
+                    batch_size,
+                    gradient,
+                )
+            where = f", in member {last} first the {first}" if first else ""
             raise DivergenceError(
-                f"in epoch {epoch + 1} the last of {members} members stopped being finite: lower the learning rates",
+                f"in epoch {epoch + 1} the last of {members} members stopped being finite{where}: lower the learning "
+                "rates",
                 state,
             )
+        alive = finite
         state, seconds = after, time.perf_counter() - start
         right = np.asarray(_right_answers(state.params, own_model, test_images, test_labels, make_model))
         costs, accuracies = (np.where(finite, numbers, np.nan) for numbers in (costs, right / len(test_labels)))
@@ -223,17 +251,11 @@ def _always(thing: Any) -> Callable[[], Any]:
     return lambda: thing
 
 
-@partial(jax.jit, static_argnames="make_optimizer")
-def _start(
-    params: Params, hyperparams: dict[str, Array], make_optimizer: Callable[..., optax.GradientTransformation]
-) -> TrainState:
-    return jax.vmap(lambda params, own: TrainState.start(params, make_optimizer(**own)))(params, hyperparams)
-
-
 @jax.jit
 def _finite_members(tree: Any) -> Bool[Array, " members"]:
     """Which members' numbers are all finite."""
-    finite = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(tree)]
+    numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    finite = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in numbers]
     return jnp.all(jnp.stack(finite), axis=0)
 
 

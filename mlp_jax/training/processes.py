@@ -17,11 +17,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from mlp_jax.training.connection import Connection, host_and_port
+from mlp_jax.training.devices import Tree
 from mlp_jax.training.epoch import BATCH
 
 FLAGS = "--coordinator, --num-processes, --process-id"
@@ -136,9 +138,13 @@ class Processes:
             )
         return jax.make_mesh((len(there),), (BATCH,), devices=there) if len(there) > 1 else None
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is true in any process; all must ask. Processes that act on the answer act alike."""
-        return flag if self.count == 1 else bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+    def most(self, number: int) -> int:
+        """The highest number of any process; all must ask. Processes that act on the answer act alike."""
+        return number if self.count == 1 else int(multihost_utils.process_allgather(np.asarray(number)).max())
+
+    def share(self, tree: Tree) -> Tree:
+        """The arrays of process 0, bit for bit, in every process; the others give some of the same shapes and types."""
+        return tree if self.count == 1 else jax.tree.map(_of_process_0, tree)
 
     def leave(self) -> None:
         """Wait until every process is done, then leave the runtime."""
@@ -247,6 +253,15 @@ class Processes:
         except ProcessError as error:
             message, *status = error.args
             self.end(message, *status or [1], others=message)
+
+
+def _of_process_0(leaf: jax.Array) -> jax.Array:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_of_process_0(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+    array = np.asarray(leaf)
+    # As bytes: the runtime adds up what all processes have, and zeros added to -0.0 make 0.0.
+    received = multihost_utils.broadcast_one_to_all(np.frombuffer(array.tobytes(), np.uint8))
+    return jnp.asarray(np.asarray(received).view(array.dtype).reshape(array.shape))
 
 
 @contextmanager

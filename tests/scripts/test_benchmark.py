@@ -386,3 +386,16 @@ def test_populations_and_devices_scale(tmp_path):
     axes = json.loads((tmp_path / "report.json").read_text())["axes"]
     assert [point["members"] for point in axes["population"]["points"]] == [1, 4, 16, 64, 256]
     assert [point["devices"] for point in axes["devices"]["points"]] == [1, 2, 4, 8]
+
+
+@pytest.mark.slow
+def test_streaming_trains_the_same(tmp_path):
+    settings = "--repeat 1 --rounds 1 --stream 9000"
+    out = run("stream", *settings.split(), "--out", str(tmp_path / "report.json"))
+    report = json.loads((tmp_path / "report.json").read_text())
+    rows = {row["name"]: row for row in report["rows"]}
+    assert names_in(out) == set(rows) == {"in memory", "streamed from memory", "streamed from a file"}
+    assert len({row["parameters"] for row in rows.values()}) == 1
+    assert report["image_mb"] == pytest.approx(60_000 * 784 / 1e6)
+    assert all(row["peak_mb"] > row["before_mb"] > 0 for row in rows.values())
+    assert "not the same" not in out

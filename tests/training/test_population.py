@@ -166,7 +166,10 @@ def test_a_member_that_diverges_leaves_the_others_alone():
     assert metrics.best in (0, 2)
     low, median, high = metrics.spread
     assert low <= median <= high == metrics.test_accuracy[metrics.best]
-    with pytest.raises(DivergenceError, match="in epoch 1 the last of 4 members stopped being finite") as error:
+    with pytest.raises(
+        DivergenceError,
+        match=r"in epoch 1 the last of 4 members stopped being finite, in member \d first the .* of layers",
+    ) as error:
         fit_population(PARAMS, DATA, linear, hyperparams={"learning_rate": [1e30] * 4}, **settings)
     jax.tree.map(np.testing.assert_array_equal, error.value.state.params, PARAMS)
 
