@@ -2,10 +2,12 @@ from .activations import Activation, identity, leaky_relu, relu, sigmoid, silu, 
 from .backprop import GradientRule, backprop
 from .costs import Cost, cross_entropy, quadratic
 from .data import Dataset, DatasetError, load_dataset
+from .exchange import from_torch, to_torch
 from .gradients.compare import assert_gradients_match, compare_gradients, compare_rules
 from .gradients.numerical import NumericalGradient, numerical_gradient
 from .gradients.report import GradientReport
 from .network import Layer, Model, Params, feedforward, forward_pass, init_params, loss, predict
+from .runs.params import load_model, load_params, save_params
 from .training import (
     DivergenceError,
     EpochMetrics,
@@ -47,21 +49,26 @@ __all__ = [
     "fit",
     "fit_population",
     "forward_pass",
+    "from_torch",
     "identity",
     "init_params",
     "init_population",
     "leaky_relu",
     "load_dataset",
+    "load_model",
+    "load_params",
     "loss",
     "make_optimizer",
     "numerical_gradient",
     "predict",
     "quadratic",
     "relu",
+    "save_params",
     "sigmoid",
     "silu",
     "softmax",
     "tanh",
+    "to_torch",
     "train_epoch",
     "update",
 ]

@@ -2,11 +2,13 @@
 
 import contextlib
 import io
+import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Union
+from typing import Annotated, Any, Literal, Union, get_type_hints
 
 import tyro
 
@@ -31,9 +33,10 @@ class Problem:
     """A network and what it is to learn."""
 
     data: str = "mnist"
-    """What to learn. mnist is inside the package."""
-    sizes: tuple[int, ...] = (784, 16, 16, 10)
-    """Neurons of each layer, from pixels to classes."""
+    """What to learn: mnist, which is inside the package; a directory of four IDX files, raw or gzipped; an .npz file
+    with x_train, y_train, x_test and y_test; or tfds:NAME[:CONFIG], image classification of TensorFlow Datasets."""
+    sizes: tuple[int, ...] = (0, 16, 16, 0)
+    """Neurons of each layer; 0 for the first or the last: as many as the data have pixels or classes."""
     hidden: ActivationName = "sigmoid"
     """Activation function of the hidden layers."""
     output: ActivationName = "sigmoid"
@@ -47,7 +50,21 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Problem):
+class Run(Problem):
+    """What is kept of training, and how it goes on."""
+
+    out: Path | None = None
+    """Directory to keep it in, new or empty; if not given, a new one in runs/."""
+    resume: Path | None = None
+    """Directory of an earlier run to go on with, from its last checkpoint and with its settings. More --epochs than it
+    had may be given."""
+    checkpoint_every: float = 1.0
+    """Seconds of training between checkpoints, at least; 0 for one after every epoch."""
+    cache: Cache = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Run):
     """Train a network and keep it in a directory of its own."""
 
     epochs: int = 30
@@ -65,9 +82,11 @@ class Train(Problem):
     angles: bool = False
     """Whether to show and log, after each epoch, the angle between the rule's gradient and the true one, in degrees,
     layer by layer, on 1,000 training images."""
-    out: Path | None = None
-    """Directory for the run, new or empty; if not given, a new one in runs/."""
-    cache: Cache = True
+    tensorboard: bool = False
+    """Whether to keep, after each epoch, what TensorBoard draws: numbers, histograms of weights, biases and deltas."""
+    stream: int | None = None
+    """How many training images to have on the device at a time, for sets larger than its memory. If not given, all, or
+    as many as fill a quarter of it where all would take more than half."""
     devices: int = 1
     """How many of this machine's devices share each mini-batch. Several processes use all that they have."""
     distributed: bool = False
@@ -84,7 +103,7 @@ class Train(Problem):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep(Problem):
+class Sweep(Run):
     """Train many networks at once, one for each combination of settings, and keep each as a run of its own."""
 
     seeds: int = 8
@@ -101,9 +120,6 @@ class Sweep(Problem):
     """Whether the learning rates stay as they are or fall to 0 along a cosine."""
     optimizer: str = "sgd"
     """What Optax calls it: sgd, adam, adamw, lion, rmsprop and so on."""
-    out: Path | None = None
-    """Directory for the runs, new or empty; if not given, a new one in runs/."""
-    cache: Cache = True
 
 
 @dataclass(frozen=True)
@@ -126,6 +142,16 @@ class Predict:
     cache: Cache = True
 
 
+@dataclass(frozen=True)
+class Export:
+    """Write a trained network as a StableHLO program, which JAX runs without this package."""
+
+    directory: Directory
+    """Where the run was kept."""
+    out: Path | None = None
+    """File to write it to; if not given, predict.stablehlo in the run's directory."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compare:
     """Hold the gradient by hand, or another rule's, against jax.grad on one mini-batch.
@@ -138,7 +164,7 @@ class Compare:
     data: str | None = None
     """Without a run: what to learn; mnist if not given."""
     sizes: tuple[int, ...] | None = None
-    """Without a run: neurons of each layer; 784 16 16 10 if not given."""
+    """Without a run: neurons of each layer; 0 16 16 0 if not given, 0 being as many as pixels or classes."""
     hidden: ActivationName | None = None
     """Without a run: activation function of the hidden layers; sigmoid if not given."""
     output: ActivationName | None = None
@@ -160,24 +186,59 @@ class Compare:
     cache: Cache = True
 
 
-Command = Union[Train, Sweep, Evaluate, Predict, Compare]  # noqa: UP007 - with X | Y, `--help` takes half as long again
+Command = Union[Train, Sweep, Evaluate, Predict, Export, Compare]  # noqa: UP007 - with X | Y, `--help` takes half as long again
 
 
 def parse(arguments: Sequence[str] | None) -> Command:
-    """The command that the arguments ask for; ValueError, in one line, where they make no sense."""
+    """The command that the arguments ask for, with the settings of the run that it goes on with, if it does.
+
+    Raises ValueError, in one line, where they make no sense, and where there is no such run.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command: Command = _parse(Command, arguments)
+    if not isinstance(command, Train | Sweep) or command.resume is None:
+        return command
+    return _parse(type(command), arguments[1:], default=_kept_settings(command.resume, type(command)))
+
+
+def _parse(kind: Any, arguments: Sequence[str], **default: Any) -> Any:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
-                Command,
+                kind,
                 prog="mlp-jax",
                 description="Train, examine and use multilayer perceptrons.",
                 args=arguments,
+                **default,
             )
     except SystemExit as stop:
         if not stop.code:
             raise
     raise ValueError(_in_one_line(complaint.getvalue()))
+
+
+def _kept_settings(directory: Path, kind: type) -> Any:
+    """The settings that the run in this directory was started with."""
+    file = directory / "config.json"
+    if not file.is_file():
+        raise ValueError(f"{directory} is no run to go on with: there is no {file.name} in it")
+    from typeguard import TypeCheckError, check_type  # here, for it takes as long as all of Tyro
+
+    types = get_type_hints(kind)
+    try:
+        values = {name: value for name, value in json.loads(file.read_text()).items() if name in types}
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{file} is damaged ({error})") from error
+    for name, value in values.items():
+        values[name] = tuple(value) if isinstance(value, list) else value
+        try:
+            check_type(values[name], types[name])
+        except TypeCheckError as error:
+            raise ValueError(
+                f"{file} is not one of mlp-jax {kind.__name__.lower()}: {name} is {value!r} there"
+            ) from error
+    return kind(**values)
 
 
 def _in_one_line(complaint: str) -> str:

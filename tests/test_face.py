@@ -18,14 +18,15 @@ MAY_IMPORT = {
     "network": JAX | {"activations", "costs"},
     "backprop": JAX | {"activations", "network"},
     "gradients": JAX | {"numpy", "activations", "costs", "network", "backprop"},
-    "data": {"jaxtyping", "numpy", "PIL"},
-    "runs": {"jax", "numpy", "safetensors", "network"},
+    "data": {"jaxtyping", "numpy", "PIL", "platformdirs", "rich", "tensorflow_datasets"},
+    "runs": JAX | {"numpy", "orbax", "safetensors", "tensorboard", "activations", "costs", "network"},
     "training": JAX | {"numpy", "optax", "network", "backprop", "data"},
-    "arguments": {"tyro"},
+    "exchange": JAX | {"numpy", "torch", "network", "training"},
+    "arguments": {"tyro", "typeguard"},
     "cli": {"arguments"},
     "figures": {"jaxtyping", "matplotlib", "numpy"},
     "commands": JAX | {"numpy", "platformdirs", "rich", "arguments", "activations", "costs", "network", "backprop"}
-    | {"gradients", "data", "figures", "runs", "training"},
+    | {"gradients", "data", "exchange", "figures", "optax", "runs", "training"},
     "__init__": {"lazy_loader"},
 }  # fmt: skip
 
