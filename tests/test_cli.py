@@ -13,14 +13,14 @@ from mlp_jax.cli import main
 
 DEFAULT = Train()
 BAD = {
-    "": r"Expected one of \{train, sweep, evaluate, predict, compare\}; see mlp-jax --help",
+    "": r"Expected one of \{train, sweep, evaluate, predict, export, compare\}; see mlp-jax --help",
     "trian": "Unrecognized options: trian; .*see mlp-jax --help",
     "train --epoch 3": "Unrecognized options: --epoch, 3; perhaps you meant --epochs; see mlp-jax train --help",
     "train --epochs three": "Error parsing --epochs: .*'three'",
     "train --hidden sigmod": "invalid choice 'sigmod' for argument '--hidden'. Expected one of .*'sigmoid'",
     "train --gradient numerical": "Expected one of .'manual', 'automatic'",
     "train --sizes 784 sixteen 10": "Error parsing --sizes: .*'sixteen'",
-    "train --data fashion": "there is no data set 'fashion': expected 'mnist'",
+    "train --data fashion": "there is no data set 'fashion' .*: expected 'mnist'",
     "train --sizes 784 16": "sizes are .784, 16., but the data have 784 pixels and 10 classes: .* end at 10",
     "train --sizes 28 16 10": "sizes are .28, 16, 10., but the data have 784 pixels .* start at 784",
     "train --sizes 784": "sizes are .784,., but the data have",
@@ -61,7 +61,7 @@ def test_the_defaults_are_the_lessons():
     assert parse(["train"]) == DEFAULT
     assert (DEFAULT.data, DEFAULT.sizes, DEFAULT.hidden, DEFAULT.output) == (
         "mnist",
-        (784, 16, 16, 10),
+        (0, 16, 16, 0),
         "sigmoid",
         "sigmoid",
     )

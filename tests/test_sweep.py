@@ -82,5 +82,5 @@ def test_a_sweep_whose_networks_all_diverge_says_so(tmp_path, capsys):
     flags = "--sizes 784 10 --hidden identity --output identity --epochs 1 --batch-size 1000 --seeds 2 --no-cache"
     assert call("sweep", *flags.split(), "--learning-rate", 1e30, "--out", tmp_path / "runs") == 1
     output = capsys.readouterr()
-    assert "the last of 2 members stopped being finite: lower the learning rates" in output.err
+    assert "the last of 2 members stopped being finite, in member 0 first the " in output.err
     assert json.loads(output.out.splitlines()[-1])["best"] is None

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax import arguments, training
-from mlp_jax.commands.shared import keep_programs, model_of, open_run, rule_of
+from mlp_jax.commands.shared import keep_programs, model_of, open_run, rule_of, sizes_for
 from mlp_jax.data import Dataset, load_dataset
 from mlp_jax.gradients.compare import compare_rules
 from mlp_jax.gradients.numerical import numerical_gradient
@@ -56,6 +56,7 @@ def _network_to_compare(settings: arguments.Compare) -> tuple[Params, Model, Dat
         data, sizes, *model_names = (given.get(name, getattr(arguments.Problem, name)) for name in names)
         model = model_of(*model_names)
     dataset = load_dataset(data)
+    sizes = sizes_for(sizes, dataset)
     training.check_fit(sizes, dataset, 1, settings.batch_size, settings.seed)
     if params is None:
         params = init_params(jax.random.key(settings.seed), sizes)

@@ -1,24 +1,32 @@
-"""Control-C while a network trains."""
+"""Control-C, or being told to end, while a network trains."""
 
+import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+NAMES = {signal.SIGINT: "Control-C", signal.SIGTERM: "SIGTERM"}
+
 
 @contextmanager
-def interrupts_remembered() -> Iterator[Callable[[], bool]]:
-    """Meanwhile Control-C does not interrupt: what is yielded says whether it was pressed. A second one kills."""
-    pressed = False
+def interrupts_remembered() -> Iterator[Callable[[], int]]:
+    """Meanwhile neither Control-C nor SIGTERM ends the process: what is yielded says which came, by its number, or 0.
 
-    def remember(*_: object) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        print("mlp-jax: stopping after this epoch; Control-C again stops at once, without it", file=sys.stderr)
+    The second of a kind ends it at once.
+    """
+    came = 0
 
-    before = signal.signal(signal.SIGINT, remember)
+    def remember(number: int, _: object) -> None:
+        nonlocal came
+        came = number
+        signal.signal(number, signal.SIG_DFL)
+        name = NAMES[signal.Signals(number)]
+        # print would fail where this interrupts a print
+        os.write(2, f"mlp-jax: stopping after this epoch; {name} again stops at once, without it\n".encode())
+
+    before = {number: signal.signal(number, remember) for number in NAMES}
     try:
-        yield lambda: pressed
+        yield lambda: came
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,8 +1,10 @@
 """What several commands do alike."""
 
+import hashlib
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from rich.console import Console
 from mlp_jax import activations, arguments, costs
 from mlp_jax.activations import Activation
 from mlp_jax.backprop import GradientRule, backprop
+from mlp_jax.data import Dataset
 from mlp_jax.gradients import rules
 from mlp_jax.network import Model, Params, loss
 from mlp_jax.runs import Run, RunError
@@ -56,6 +59,26 @@ def delete_oldest(programs: Path, most: int) -> None:
                 file.unlink()
 
 
+def place_of(data: str) -> str:
+    """The data's name as it is understood in any directory."""
+    return data if data == "mnist" or data.startswith("tfds:") else os.path.abspath(data)
+
+
+def digest_of(dataset: Dataset) -> str:
+    """What tells a data set from others of its shape: SHA-256 of all labels, the test images and every 60th other."""
+    some = dataset.train_images[::60]  # all would take as long as loading them
+    digest = hashlib.sha256()
+    for array in (dataset.train_labels, some, dataset.test_labels, dataset.test_images):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def sizes_for(sizes: Sequence[int], dataset: Dataset) -> tuple[int, ...]:
+    """The sizes of a network's layers, those at the ends as the data need them where 0 is given."""
+    ends = {0: dataset.train_images.shape[1], len(sizes) - 1: dataset.classes}
+    return tuple(size or ends.get(layer, 0) for layer, size in enumerate(sizes))
+
+
 def model_of(hidden: str, output: str, cost: str) -> Model:
     """The model with functions of these names. Raises ValueError where they do not go together."""
     model = Model(getattr(activations, hidden), getattr(activations, output), getattr(costs, cost))
@@ -86,7 +109,9 @@ def open_run(directory: Path) -> tuple[Run, Model, Params]:
     """A run, its model and its parameters. Raises RunError for a directory that does not hold them."""
     run = Run.open(directory)
     try:
-        _, *names = (run.config[name] for name in ("data", "hidden", "output", "cost"))
+        data, *names = (run.config[name] for name in ("data", "hidden", "output", "cost"))
+        if not isinstance(data, str):
+            raise TypeError(f"data is {data!r}")
         model = model_of(*names)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RunError(f"{run.directory / 'config.json'} does not describe data and a model ({error!r})") from error

@@ -1,5 +1,6 @@
 """The command that trains many networks at once."""
 
+import shutil
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -7,60 +8,84 @@ from itertools import product
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.live import Live
 from rich.table import Table
 
 from mlp_jax import arguments, training
 from mlp_jax.commands.interrupts import interrupts_remembered
-from mlp_jax.commands.shared import keep_programs, make_console, model_of, print_json
+from mlp_jax.commands.keeping import begin, checkpoints_of, last_state, settings_kept, warn, whole_metrics
+from mlp_jax.commands.shared import digest_of, keep_programs, make_console, model_of, place_of, print_json, sizes_for
 from mlp_jax.data import load_dataset
 from mlp_jax.figures import accuracy_by_setting
-from mlp_jax.runs import Run
+from mlp_jax.network import Model
+from mlp_jax.runs import Checkpoints, Run
 from mlp_jax.training import DivergenceError, PopulationMetrics, TrainState
 
 Member = dict[str, Any]
 FIGURE = "accuracy.png"
+NOT_OF_A_MEMBER = ("seeds", "own_batches", "devices", "checkpoint_every")
 
 
 def sweep(settings: arguments.Sweep) -> int:
     """Train a network for each combination of settings, all at once, and keep each as a run of its own."""
     members = _members(settings)
-    training.use_cores_for_members(len(members), settings.sizes, settings.batch_size)
-    keep_programs(settings.cache)
     dataset = load_dataset(settings.data)
+    sizes = sizes_for(settings.sizes, dataset)
+    training.use_cores_for_members(len(members), sizes, settings.batch_size)
+    keep_programs(settings.cache)
     for member in members:
-        training.check_fit(settings.sizes, dataset, settings.epochs, settings.batch_size, member["seed"])
+        training.check_fit(sizes, dataset, settings.epochs, settings.batch_size, member["seed"])
     steps = settings.epochs * -(-len(dataset.train_labels) // settings.batch_size)
     for rate in settings.learning_rate:  # each is refused here that cannot be
         training.make_optimizer(settings.optimizer, rate, settings.schedule, steps)
+    optimizer = training.optimizer_maker(settings.optimizer, settings.schedule, steps)
     model = model_of(settings.hidden, settings.output, settings.cost)
     devices = jax.devices()[: len(members)]
     mesh = jax.make_mesh((len(devices),), ("population",), devices=devices) if len(devices) > 1 else None
     padding = [members[-1]] * (-len(members) % len(devices))  # every device trains as many; nobody looks at these
     of_each = {name: [member[name] for member in members + padding] for name in members[0]}
-    params = training.init_population(of_each["seed"], settings.sizes, of_each["scale"])
+    params = training.init_population(of_each["seed"], sizes, of_each["scale"])
+    rates = {"learning_rate": jnp.asarray(of_each["learning_rate"])}
+    state = training.start_population(params, rates, optimizer)
 
     device = jax.devices()[0].device_kind
-    config = {**asdict(settings), "device": device, "devices": len(devices)}
-    for name in ("out", "cache"):
+    config = {**asdict(settings), "sizes": sizes, "device": device, "devices": len(devices)}
+    config |= {"data": place_of(settings.data), "data_sha256": digest_of(dataset)}
+    for name in ("out", "resume", "cache"):
         del config[name]
-    whole = Run.create(settings.out, config)
-    runs = _member_runs(whole, config, members)
-    for number, run in enumerate(runs):
-        run.save(training.member(params, number))
+    whole = begin(settings, config)
     console = make_console()
-    console.print(f"{config['devices']} x {device}: {len(members)} networks {'-'.join(map(str, settings.sizes))}")
-    history: list[PopulationMetrics] = []
-    status = 0
+    console.print(f"{config['devices']} x {device}: {len(members)} networks {'-'.join(map(str, sizes))}")
     live = Live(console=console, transient=True, auto_refresh=False)
-    with interrupts_remembered() as interrupted, live if sys.stdout.isatty() else nullcontext():
+    with (
+        checkpoints_of(whole, settings) as checkpoints,
+        interrupts_remembered() as interrupted,
+        live if sys.stdout.isatty() else nullcontext(),
+    ):
+        history: list[PopulationMetrics] = []
+        lines = []
+        if settings.resume:
+            state, lines = last_state(whole, checkpoints, state, config)
+        runs = _member_runs(whole, config, members, new=not lines)
+        if lines:
+            with whole_metrics(whole):
+                history = _history(runs, lines)
+        if settings.resume:
+            console.print(f"going on after epoch {len(lines)} of {settings.epochs}")
+        for number, run in enumerate(runs if not history else []):
+            run.save(training.member(state.params, number), model)
 
         def after_epoch(state: TrainState, metrics: PopulationMetrics) -> bool:
+            nonlocal stopped
             loss, accuracy = metrics.loss[: len(members)], metrics.test_accuracy[: len(members)]
             metrics = metrics._replace(loss=loss, test_accuracy=accuracy)
-            _keep(runs, whole, state, metrics)
+            _keep(runs, whole, state, metrics, model)
             history.append(metrics)
+            stopped = interrupted()
+            if stopped or metrics.epoch == settings.epochs or checkpoints.due():
+                _checkpoint(checkpoints, state, history, config)
             if sys.stdout.isatty():
                 live.update(_table(members, metrics, settings.epochs), refresh=True)
             else:
@@ -70,26 +95,32 @@ def sweep(settings: arguments.Sweep) -> int:
                     f"worst {low:.2%}   {1e3 * metrics.seconds / len(members):.0f} ms a network",
                     soft_wrap=True,
                 )
-            return interrupted()
+            return stopped > 0
 
+        stopped, status = 0, 0
         try:
-            training.fit_population(
-                params,
-                dataset,
-                model,
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                optimizer=training.optimizer_maker(settings.optimizer, settings.schedule, steps),
-                hyperparams={"learning_rate": of_each["learning_rate"]},
-                seed=of_each["seed"] if settings.own_batches else settings.seed,
-                mesh=mesh,
-                callback=after_epoch,
-            )
+            if len(history) != settings.epochs:
+                training.fit_population(
+                    state,
+                    dataset,
+                    model,
+                    epochs=settings.epochs,
+                    batch_size=settings.batch_size,
+                    optimizer=optimizer,
+                    hyperparams={"learning_rate": of_each["learning_rate"]},
+                    seed=of_each["seed"] if settings.own_batches else settings.seed,
+                    mesh=mesh,
+                    callback=after_epoch,
+                )
         except DivergenceError as error:
-            print(f"mlp-jax: {error}", file=sys.stderr)
+            warn(str(error))
             status = 1
-        if interrupted():
-            status = 130
+            if history:
+                _checkpoint(checkpoints, error.state, history, config)
+    if stopped:
+        status = 128 + stopped
+    if stopped and len(history) < settings.epochs:
+        warn(f"stopped after epoch {len(history)}; mlp-jax sweep --resume {whole.directory} goes on")
     if history:
         last = history[-1]
         console.print(_table(members, last, settings.epochs))
@@ -113,25 +144,57 @@ def _members(settings: arguments.Sweep) -> list[Member]:
     return members
 
 
-def _member_runs(whole: Run, config: dict[str, Any], members: list[Member]) -> list[Run]:
-    """A run for each member, in directories that are numbered."""
-    shared = {name: value for name, value in config.items() if name not in ("seeds", "own_batches", "devices")}
+def _member_runs(whole: Run, config: dict[str, Any], members: list[Member], new: bool) -> list[Run]:
+    """A run for each member, in directories that are numbered; new ones, or those that are there."""
+    shared = {name: value for name, value in config.items() if name not in NOT_OF_A_MEMBER}
     shared |= {"gradient": "manual", "order_seed": None if config["own_batches"] else config["seed"]}
     digits = len(str(len(members) - 1))
+    directories = [whole.directory / "members" / f"{number:0{digits}}" for number in range(len(members))]
+    if not new:
+        return [Run.open(directory) for directory in directories]
+    shutil.rmtree(whole.directory / "members", ignore_errors=True)  # what was begun when the sweep was killed
     return [
-        Run.create(whole.directory / "members" / f"{number:0{digits}}", shared | member)
-        for number, member in enumerate(members)
+        Run.create(directory, shared | member, lock=False)
+        for directory, member in zip(directories, members, strict=True)
     ]
 
 
-def _keep(runs: list[Run], whole: Run, state: TrainState, metrics: PopulationMetrics) -> None:
+def _history(runs: list[Run], lines: list[dict[str, Any]]) -> list[PopulationMetrics]:
+    """What was known after each of the epochs that the lines are of; what members have of later ones is forgotten."""
+    of_members = [run.rewind(len(lines)) for run in runs]
+    history = []
+    for number, line in enumerate(lines):
+        numbers = {
+            name: np.array([member[number][name] for member in of_members], np.float64)  # None is NaN
+            for name in ("loss", "test_accuracy")
+        }
+        history.append(PopulationMetrics(line["epoch"], **numbers, seconds=line["seconds"]))
+    return history
+
+
+def _checkpoint(
+    checkpoints: Checkpoints, state: TrainState, history: list[PopulationMetrics], config: dict[str, Any]
+) -> None:
+    best = max(history, key=lambda metrics: metrics.spread[-1])
+    checkpoints.save(
+        state,
+        epoch=history[-1].epoch,
+        test_accuracy=history[-1].spread[-1],
+        facts={
+            "best": {"epoch": best.epoch, "test_accuracy": best.spread[-1], "member": best.best},
+            "settings": settings_kept(config),
+        },
+    )
+
+
+def _keep(runs: list[Run], whole: Run, state: TrainState, metrics: PopulationMetrics, model: Model) -> None:
     """What is known after an epoch, and the parameters of each member that is finite."""
     params = jax.device_get(state.params)
     for number, run in enumerate(runs):
         loss, accuracy = float(metrics.loss[number]), float(metrics.test_accuracy[number])
         finite = np.isfinite(accuracy)
         if finite:
-            run.save(training.member(params, number))
+            run.save(training.member(params, number), model)
         run.log(
             {"epoch": metrics.epoch, "loss": loss if finite else None, "test_accuracy": accuracy if finite else None}
         )
