@@ -247,9 +247,9 @@ def check_squares(case, seed, reach):
 
 FEW = [
     Case("float16", "relu", "identity"),
-    Case("bfloat16", "softmax", "sigmoid", "cross_entropy", (2, 3, 3, 2), 3),
+    Case("bfloat16", "softmax", "sigmoid", "cross_entropy", examples=3),
     Case("float32", "silu", "softmax", "cross_entropy", examples=None),
-    Case("float64", "leaky_relu", "tanh", sizes=(1, 2, 1), examples=2),
+    pytest.param(Case("float64", "leaky_relu", "tanh", sizes=(1, 2, 3, 1), examples=2), marks=slow),
 ]
 reaches = st.floats(0, 1, width=16)
 
@@ -267,12 +267,12 @@ def test_squares_of_finite_numbers(case):
 @slow
 def test_both_passes_of_finite_numbers_in_many_networks():
     every = cases(examples=st.none() | st.integers(2, 6))
-    holds(check_passes, 10, case=every, seed=seeds, reach=reaches)
+    holds(check_passes, 6, case=every, seed=seeds, reach=reaches)
 
 
 @slow
 def test_squares_of_finite_numbers_in_many_networks():
-    holds(check_squares, 8, case=cases(dtypes=("bfloat16", "float32", "float64")), seed=seeds, reach=reaches)
+    holds(check_squares, 5, case=cases(dtypes=("bfloat16", "float32", "float64")), seed=seeds, reach=reaches)
 
 
 def gradients_of_all_sizes(dtype, shape=(2, 3)):
@@ -387,7 +387,11 @@ def check_orders_and_averages(case, seed, exact):
             assert_within(found[way], gradient, twice)
 
 
-EXACT = [Case("float32", "relu", "identity", sizes=(3, 4, 3, 2)), Case("float16", "relu", "relu")]
+EXACT = [
+    Case("float32", "relu", "identity", sizes=(3, 4, 3, 2)),
+    pytest.param(Case("float16", "relu", "relu"), marks=slow),
+    pytest.param(Case("bfloat16", "identity", "relu"), marks=slow),
+]
 ROUNDED = [
     Case("float32", "silu", "sigmoid"),
     Case("float64", "tanh", "softmax", "cross_entropy"),
@@ -535,7 +539,7 @@ def test_an_epoch_of_finite_numbers(dtype, batch_size):
 
 @slow
 def test_an_epoch_of_finite_numbers_in_many_networks():
-    holds(check_epoch, 6, case=cases(), seed=seeds, batch_size=st.integers(1, 7))
+    holds(check_epoch, 4, case=cases(), seed=seeds, batch_size=st.integers(1, 7))
 
 
 @settings(max_examples=50, deadline=None, derandomize=True, database=None)
