@@ -152,7 +152,7 @@ def one_epoch(
 
     steps, rest = divmod(len(order), batch_size)
     state, costs = jax.lax.scan(step, state, order[: steps * batch_size].reshape(steps, batch_size))
-    total = batch_size * jnp.sum(costs)
+    total = batch_size * jnp.sum(costs, dtype=jnp.promote_types(costs.dtype, jnp.float32))  # float16 ends at 65,504
     if rest:
         state, cost = step(state, order[-rest:])
         total += rest * cost

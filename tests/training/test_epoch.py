@@ -6,7 +6,19 @@ import numpy as np
 import optax
 import pytest
 
-from mlp_jax import Layer, Model, TrainState, backprop, cross_entropy, init_params, loss, softmax, train_epoch, update
+from mlp_jax import (
+    Layer,
+    Model,
+    TrainState,
+    backprop,
+    cross_entropy,
+    identity,
+    init_params,
+    loss,
+    softmax,
+    train_epoch,
+    update,
+)
 from mlp_jax.training import as_inputs, epoch_order
 
 EXAMPLES, PIXELS = 23, 6
@@ -128,3 +140,13 @@ def test_pixels_become_activations_from_0_to_1():
     inputs = as_inputs(jnp.arange(256, dtype=jnp.uint8), PARAMS)
     np.testing.assert_allclose(inputs, np.arange(256) / 255, rtol=2**-23)
     assert (inputs[0], inputs[255]) == (0, 1)
+
+
+def test_the_mean_cost_of_more_examples_than_float16_counts():
+    """Outputs of 0 and a wanted output of 1: a cost of 1 for each of 70,000 examples."""
+    params = (Layer(jnp.zeros((2, 1), jnp.float16), jnp.zeros(2, jnp.float16)),)
+    images, labels, order = np.zeros((70_000, 1), np.uint8), np.zeros(70_000, np.int32), np.arange(70_000)
+    still = optax.sgd(0.0)
+    state = TrainState.start(params, still)
+    _, cost = train_epoch(state, images, labels, order, Model(identity, identity), still, 7_000)
+    assert cost == 1
