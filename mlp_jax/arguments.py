@@ -58,7 +58,7 @@ class Run(Problem):
     resume: Path | None = None
     """Directory of an earlier run to go on with, from its last checkpoint and with its settings. More --epochs than it
     had may be given."""
-    checkpoint_every: float = 1.0
+    checkpoint_every: float = 2.0
     """Seconds of training between checkpoints, at least; 0 for one after every epoch."""
     cache: Cache = True
 

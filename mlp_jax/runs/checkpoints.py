@@ -46,7 +46,7 @@ class Checkpoints:
     def __init__(
         self,
         directory: Path,
-        every: float = 1.0,
+        every: float = 2.0,
         keep: int = 3,
         *,
         metrics: Path | None = None,
