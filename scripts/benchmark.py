@@ -6,6 +6,7 @@
     python scripts/benchmark.py gradients --rounds 9 --out gradients.json
     python scripts/benchmark.py scaling --figure scaling.png
     python scripts/benchmark.py startup --out startup.json
+    python scripts/benchmark.py checkpoints --rounds 15
     python scripts/benchmark.py stream --scratch /var/tmp --out stream.json
 
 Contestants take turns, so that a machine whose speed drifts drifts for all of them; the first call of each, which
@@ -130,6 +131,18 @@ def startup(rounds: int = 5, out: Path | None = None) -> None:
     main(rounds, out)
 
 
+def checkpoints(rounds: int = 9, out: Path | None = None) -> None:
+    """What checkpoints cost a run of 30 epochs: the whole command, with them, and with none.
+
+    Args:
+        rounds: processes of each kind that are timed.
+        out: a file for the same as JSON, with the machine and the versions.
+    """
+    from benchmarks.checkpoints import main
+
+    main(rounds, out)
+
+
 def stream(
     repeat: int = 100,
     stream: int = 120_000,
@@ -162,6 +175,7 @@ if __name__ == "__main__":
         "gradients": gradients,
         "scaling": scaling,
         "startup": startup,
+        "checkpoints": checkpoints,
         "stream": stream,
     }
     try:

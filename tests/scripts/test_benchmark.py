@@ -399,3 +399,13 @@ def test_streaming_trains_the_same(tmp_path):
     assert report["image_mb"] == pytest.approx(60_000 * 784 / 1e6)
     assert all(row["peak_mb"] > row["before_mb"] > 0 for row in rows.values())
     assert "not the same" not in out
+
+
+@pytest.mark.slow
+def test_runs_with_and_without_checkpoints_are_compared(tmp_path):
+    out = tmp_path / "checkpoints.json"
+    said = run("checkpoints", "--rounds", "1", "--out", str(out))
+    rows = json.loads(out.read_text())["runs"]
+    assert names_in(said) == {row["name"] for row in rows} == {"none", "by default", "after every epoch"}
+    assert rows[0]["ratio"] == 1
+    assert all(row["median_ms"] > 0 for row in rows)
