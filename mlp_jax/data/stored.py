@@ -75,8 +75,8 @@ class Stored:
         """The rows `rows` of the array, (len(rows), ...), as `dtype`.
 
         `convert` turns elements of this array into numbers that the type holds; it is told where the first one is, as
-        `index` takes it. Memory is taken for the result and a piece of the file; for all rows where they lie in Fortran
-        order.
+        `index` takes it. Memory is taken for the result, twice where it grows with what arrives, and a piece of the
+        file; for all rows where they lie in Fortran order.
 
         Raises DatasetError where the file cannot be read, or has less or more than its header declares.
         """

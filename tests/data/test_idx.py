@@ -157,7 +157,7 @@ def test_memory_follows_what_is_there(tmp_path, declared, held, bound):
     with memory() as most:
         with nullcontext() if held == declared else pytest.raises(DatasetError, match="bytes"):
             assert load_dataset(tmp_path).train_images.size == declared
-        assert most() < bound + 2**21
+        assert most() < 2 * bound + 2**21  # NumPy holds an array twice while it grows, from 2.5 on
 
 
 @pytest.mark.parametrize("part", [0, 1])
