@@ -1,10 +1,9 @@
 """The command that makes a run's network a program for other tools."""
 
-import os
-
 from mlp_jax import arguments
 from mlp_jax.commands.shared import open_run, print_json
 from mlp_jax.exchange import prediction_program
+from mlp_jax.runs.files import replace_file
 
 PROGRAM = "predict.stablehlo"
 
@@ -16,9 +15,7 @@ def export(settings: arguments.Export) -> int:
     path = settings.out or run.directory / PROGRAM
     if path.is_dir() or not path.parent.is_dir():
         raise ValueError(f"{path} is no place for a file: give --out a file in a directory that is there")
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_bytes(program.serialize())
-    os.replace(unfinished, path)
+    replace_file(path, bytes(program.serialize()))
     (images,), (outputs,) = program.in_avals, program.out_avals
     print_json(
         path=str(path),

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from mlp_jax.runs.run import UNFINISHED, RunError
+from mlp_jax.runs.files import UNFINISHED
+from mlp_jax.runs.run import RunError
 
 STATE, FACTS, SUMS = "state", "facts.json", "SHA256SUMS"
 DAMAGED = ".damaged"

@@ -1,7 +1,6 @@
 """Parameters in a file that any other tool can open."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from mlp_jax import activations, costs
 from mlp_jax.activations import Activation
 from mlp_jax.costs import Cost
 from mlp_jax.network import Layer, Model, Params, check_params, sizes_of
+from mlp_jax.runs.files import replace_file
 
 DESCRIPTION = "mlp_jax"
 """The metadata's only key: safetensors writes several in random order, but equal networks make equal files."""
@@ -42,12 +42,11 @@ def save_params(path: str | Path, params: Params, model: Model | None = None) ->
         for name, array in layer._asdict().items()
     }
     metadata = None if model is None else {DESCRIPTION: json.dumps(_description(params, model))}
-    unfinished = Path(path).with_suffix(".unfinished")
     try:
-        unfinished.write_bytes(save(tensors, metadata))  # safetensors itself makes files that their owner alone reads
-        os.replace(unfinished, path)
-    except (OSError, SafetensorError) as error:
+        content = save(tensors, metadata)
+    except SafetensorError as error:
         raise OSError(f"{path} cannot be written ({error})") from error
+    replace_file(Path(path), content)  # safetensors itself makes files that their owner alone reads
 
 
 def load_params(path: str | Path) -> Params:

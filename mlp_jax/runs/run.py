@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mlp_jax.network import Model, Params
+from mlp_jax.runs.files import UNFINISHED, replace_file
 from mlp_jax.runs.params import load_params, save_params
 
 CONFIG, METRICS, PARAMS, LOCK = "config.json", "metrics.jsonl", "params.safetensors", "lock"
-UNFINISHED = ".unfinished"
 
 
 class RunError(ValueError):
@@ -60,7 +60,7 @@ class Run:
         held = Lock(directory) if lock else None
         _refuse_what_is_there(directory)  # another process may have come between looking and locking, and be gone
         run = cls(directory, {**config, "versions": _versions()}, held)
-        _replace(directory / CONFIG, _as_text(run.config))
+        replace_file(directory / CONFIG, _as_text(run.config), lasting=True)
         (directory / METRICS).touch()
         return run
 
@@ -108,7 +108,7 @@ class Run:
     def amend(self, **settings: Any) -> None:
         """Keep these settings in place of those of the same name."""
         self.config.update(json.loads(json.dumps(settings)))
-        _replace(self.directory / CONFIG, _as_text(self.config))
+        replace_file(self.directory / CONFIG, _as_text(self.config), lasting=True)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl, whole. Raises OSError where it cannot be written."""
@@ -139,7 +139,7 @@ class Run:
             kept.append(metrics)
         whole = b"".join(line + b"\n" for line in lines[:epoch])
         if whole != content:
-            _replace(path, whole)
+            replace_file(path, whole, lasting=True)
         return kept
 
     def close(self) -> None:
@@ -190,16 +190,6 @@ def _versions() -> dict[str, str]:
 
 def _as_text(config: Mapping[str, Any]) -> bytes:
     return (json.dumps(config, indent=2) + "\n").encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put a file in place of the one before, if any, in one step."""
-    unfinished = path.with_name(path.name + UNFINISHED)
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 def _new_directory(parent: Path) -> Path:
