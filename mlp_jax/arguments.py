@@ -14,6 +14,7 @@ import tyro
 
 ActivationName = Literal["sigmoid", "relu", "leaky_relu", "tanh", "silu", "identity", "softmax"]
 CostName = Literal["quadratic", "cross_entropy"]
+PresetName = Literal["lesson", "sixteen", "ninety-eight", "nielsen"]
 RuleName = Literal[
     "manual",
     "automatic",
@@ -51,7 +52,17 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Problem):
-    """What is kept of training, and how it goes on."""
+    """How training goes, what is kept of it, and how it goes on."""
+
+    preset: PresetName = "lesson"
+    """Settings to begin with, any of which may be given another value: lesson, the lessons' network and plain SGD;
+    sixteen, the same sizes trained as well as we can; ninety-eight, a wide hidden layer; nielsen, those of his book."""
+    standard_normal: bool = False
+    """Whether initial weights have a standard deviation of 1, as in the lessons, instead of 1/sqrt(inputs)."""
+    shift: int = 0
+    """By how many pixels at most each training image is moved each way, anew in each epoch."""
+    validation: int = 0
+    """How many training images to hold out and test with instead of the test images: to choose settings by."""
 
     out: Path | None = None
     """Directory to keep it in, new or empty; if not given, a new one in runs/."""
@@ -186,7 +197,55 @@ class Compare:
     cache: Cache = True
 
 
-Command = Union[Train, Sweep, Evaluate, Predict, Export, Compare]  # noqa: UP007 - with X | Y, `--help` takes half as long again
+@dataclass(frozen=True)
+class Experiment:
+    """Run a claim of the lessons: print the finding, draw NAME.png and write the numbers to NAME.json."""
+
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
+    """Which one, or all; if not given, they are listed."""
+    run: Path | None = None
+    """A trained network to try it on, and its data; if not given, the network of the lessons is trained on MNIST from
+    eight seeds."""
+    out: Path | None = None
+    """Directory to write to; if not given, the run's, or experiments."""
+    image: int | None = None
+    """For experiments on a single test image: which one, from 0."""
+    cache: Cache = True
+
+
+Command = Union[Train, Sweep, Evaluate, Predict, Export, Compare, Experiment]  # noqa: UP007 - with X | Y, `--help` takes half as long again
+
+
+PRESETS: dict[PresetName, dict[str, Any]] = {
+    "lesson": {},
+    "sixteen": {
+        "hidden": "leaky_relu",
+        "output": "softmax",
+        "optimizer": "adam",
+        "learning_rate": 0.006,
+        "epochs": 120,
+        "shift": 1,
+    },
+    "ninety-eight": {
+        "sizes": (0, 256, 0),
+        "hidden": "relu",
+        "output": "softmax",
+        "cost": "cross_entropy",
+        "optimizer": "adam",
+        "learning_rate": 0.002,
+        "epochs": 50,
+        "shift": 1,
+    },
+    # His cost has the factor 1/2 that ours has not: his learning rate 3.0 is half as much here.
+    "nielsen": {
+        "sizes": (0, 30, 0),
+        "learning_rate": 1.5,
+        "schedule": "constant",
+        "batch_size": 10,
+        "standard_normal": True,
+    },
+}
+"""Settings that differ from the default ones, by name."""
 
 
 def parse(arguments: Sequence[str] | None) -> Command:
@@ -196,9 +255,21 @@ def parse(arguments: Sequence[str] | None) -> Command:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     command: Command = _parse(Command, arguments)
-    if not isinstance(command, Train | Sweep) or command.resume is None:
+    if not isinstance(command, Train | Sweep):
         return command
-    return _parse(type(command), arguments[1:], default=_kept_settings(command.resume, type(command)))
+    if command.resume is not None:
+        return _parse(type(command), arguments[1:], default=_kept_settings(command.resume, type(command)))
+    if command.preset != "lesson":
+        return _parse(type(command), arguments[1:], default=preset(type(command), command.preset))
+    return command
+
+
+def preset(kind: type[Train | Sweep], name: PresetName) -> Any:
+    """The settings of that name for a command."""
+    settings = dict(PRESETS[name], preset=name)
+    if kind is Sweep and "learning_rate" in settings:
+        settings["learning_rate"] = (settings["learning_rate"],)
+    return kind(**settings)
 
 
 def _parse(kind: Any, arguments: Sequence[str], **default: Any) -> Any:
@@ -249,5 +320,8 @@ def _in_one_line(complaint: str) -> str:
     rest = " ".join(" ".join(more).split())
     likely = re.search(r"Perhaps you meant: (\S+)", rest)
     helps = re.search(r"mlp-jax(?: \w+)? --help", rest)
-    parts = [" ".join(mistake.split()).rstrip("."), f"see {helps[0] if helps else 'mlp-jax --help'}"]
+    parts = [
+        " ".join(mistake.split()).rstrip(" ."),
+        f"see {helps[0] if helps else 'mlp-jax --help'}",
+    ]
     return "; ".join([parts[0], f"perhaps you meant {likely[1]}", parts[1]] if likely else parts)

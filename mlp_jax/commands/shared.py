@@ -1,11 +1,11 @@
 """What several commands do alike."""
 
-import hashlib
 import json
 import os
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -15,7 +15,7 @@ from rich.console import Console
 from mlp_jax import activations, arguments, costs
 from mlp_jax.activations import Activation
 from mlp_jax.backprop import GradientRule, backprop
-from mlp_jax.data import Dataset
+from mlp_jax.data import Augment, Dataset, load_dataset, shifted
 from mlp_jax.gradients import rules
 from mlp_jax.network import Model, Params, loss
 from mlp_jax.runs import Run, RunError
@@ -59,24 +59,32 @@ def delete_oldest(programs: Path, most: int) -> None:
                 file.unlink()
 
 
-def place_of(data: str) -> str:
-    """The data's name as it is understood in any directory."""
-    return data if data == "mnist" or data.startswith("tfds:") else os.path.abspath(data)
-
-
-def digest_of(dataset: Dataset) -> str:
-    """What tells a data set from others of its shape: SHA-256 of all labels, the test images and every 60th other."""
-    some = dataset.train_images[::60]  # all would take as long as loading them
-    digest = hashlib.sha256()
-    for array in (dataset.train_labels, some, dataset.test_labels, dataset.test_images):
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
 def sizes_for(sizes: Sequence[int], dataset: Dataset) -> tuple[int, ...]:
     """The sizes of a network's layers, those at the ends as the data need them where 0 is given."""
     ends = {0: dataset.train_images.shape[1], len(sizes) - 1: dataset.classes}
     return tuple(size or ends.get(layer, 0) for layer, size in enumerate(sizes))
+
+
+def data_of(settings: arguments.Run, part: int = 0, parts: int = 1) -> Dataset:
+    """What to learn, with the training images that are to be held out, if any, in place of the test images."""
+    if settings.validation and parts > 1:
+        raise ValueError("--validation is for one process: leave it out, or train with one")
+    dataset = load_dataset(settings.data, part=part, parts=parts)
+    return dataset.held_out(settings.validation) if settings.validation else dataset
+
+
+def augment_of(settings: arguments.Run, dataset: Dataset) -> Augment | None:
+    """What moves the training images anew in each epoch, if anything is to."""
+    if settings.shift == 0:
+        return None
+    if dataset.image_shape is None:
+        pixels = dataset.train_images.shape[1]
+        raise ValueError(
+            f"--shift needs images of a known height and width: {settings.data} has {pixels} pixels in a row"
+        )
+    augment = partial(shifted, shape=dataset.image_shape, pixels=settings.shift)
+    augment(dataset.train_images[:1], (0,))  # which refuses a negative number now
+    return augment
 
 
 def model_of(hidden: str, output: str, cost: str) -> Model:

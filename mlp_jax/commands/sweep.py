@@ -2,8 +2,10 @@
 
 import shutil
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -14,14 +16,12 @@ from rich.live import Live
 from rich.table import Table
 
 from mlp_jax import arguments, training
-from mlp_jax.commands.interrupts import interrupts_remembered
-from mlp_jax.commands.keeping import begin, checkpoints_of, last_state, settings_kept, warn, whole_metrics
-from mlp_jax.commands.shared import digest_of, keep_programs, make_console, model_of, place_of, print_json, sizes_for
-from mlp_jax.data import load_dataset
+from mlp_jax.commands.keeping import begin, data_settings, keeping, whole_metrics
+from mlp_jax.commands.shared import augment_of, data_of, keep_programs, make_console, model_of, print_json, sizes_for
 from mlp_jax.figures import accuracy_by_setting
 from mlp_jax.network import Model
-from mlp_jax.runs import Checkpoints, Run
-from mlp_jax.training import DivergenceError, PopulationMetrics, TrainState
+from mlp_jax.runs import Run
+from mlp_jax.training import PopulationMetrics, TrainState
 
 Member = dict[str, Any]
 FIGURE = "accuracy.png"
@@ -31,7 +31,7 @@ NOT_OF_A_MEMBER = ("seeds", "own_batches", "devices", "checkpoint_every")
 def sweep(settings: arguments.Sweep) -> int:
     """Train a network for each combination of settings, all at once, and keep each as a run of its own."""
     members = _members(settings)
-    dataset = load_dataset(settings.data)
+    dataset = data_of(settings)
     sizes = sizes_for(settings.sizes, dataset)
     training.use_cores_for_members(len(members), sizes, settings.batch_size)
     keep_programs(settings.cache)
@@ -46,31 +46,52 @@ def sweep(settings: arguments.Sweep) -> int:
     mesh = jax.make_mesh((len(devices),), ("population",), devices=devices) if len(devices) > 1 else None
     padding = [members[-1]] * (-len(members) % len(devices))  # every device trains as many; nobody looks at these
     of_each = {name: [member[name] for member in members + padding] for name in members[0]}
-    params = training.init_population(of_each["seed"], sizes, of_each["scale"])
+    params = training.init_population(
+        of_each["seed"], sizes, of_each["scale"], standard_normal=settings.standard_normal
+    )
     rates = {"learning_rate": jnp.asarray(of_each["learning_rate"])}
     state = training.start_population(params, rates, optimizer)
-
-    device = jax.devices()[0].device_kind
-    config = {**asdict(settings), "sizes": sizes, "device": device, "devices": len(devices)}
-    config |= {"data": place_of(settings.data), "data_sha256": digest_of(dataset)}
+    fit = partial(
+        training.fit_population,
+        dataset=dataset,
+        model=model,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        optimizer=optimizer,
+        hyperparams={"learning_rate": of_each["learning_rate"]},
+        seed=of_each["seed"] if settings.own_batches else settings.seed,
+        mesh=mesh,
+        augment=augment_of(settings, dataset),
+    )
+    config = {**asdict(settings), "sizes": sizes, "device": devices[0].device_kind, "devices": len(devices)}
+    config |= data_settings(settings.data, dataset)
     for name in ("out", "resume", "cache"):
         del config[name]
+    return _fit_and_keep(settings, config, members, model, state, fit)
+
+
+def _fit_and_keep(
+    settings: arguments.Sweep,
+    config: dict[str, Any],
+    members: list[Member],
+    model: Model,
+    state: TrainState,
+    fit: Callable[..., object],
+) -> int:
+    """Train with `fit` and show and keep each epoch of it."""
     whole = begin(settings, config)
     console = make_console()
-    console.print(f"{config['devices']} x {device}: {len(members)} networks {'-'.join(map(str, sizes))}")
+    sizes = "-".join(map(str, config["sizes"]))
+    console.print(f"{config['devices']} x {config['device']}: {len(members)} networks {sizes}")
     live = Live(console=console, transient=True, auto_refresh=False)
-    with (
-        checkpoints_of(whole, settings) as checkpoints,
-        interrupts_remembered() as interrupted,
-        live if sys.stdout.isatty() else nullcontext(),
-    ):
-        history: list[PopulationMetrics] = []
+    history: list[PopulationMetrics] = []
+    with keeping(settings, config, whole) as keeper, live if sys.stdout.isatty() else nullcontext():
         lines = []
         if settings.resume:
-            state, lines = last_state(whole, checkpoints, state, config)
+            state, lines = keeper.last_state(state)
         runs = _member_runs(whole, config, members, new=not lines)
         if lines:
-            with whole_metrics(whole):
+            with whole_metrics(whole.directory):
                 history = _history(runs, lines)
         if settings.resume:
             console.print(f"going on after epoch {len(lines)} of {settings.epochs}")
@@ -78,59 +99,23 @@ def sweep(settings: arguments.Sweep) -> int:
             run.save(training.member(state.params, number), model)
 
         def after_epoch(state: TrainState, metrics: PopulationMetrics) -> bool:
-            nonlocal stopped
             loss, accuracy = metrics.loss[: len(members)], metrics.test_accuracy[: len(members)]
             metrics = metrics._replace(loss=loss, test_accuracy=accuracy)
             _keep(runs, whole, state, metrics, model)
             history.append(metrics)
-            stopped = interrupted()
-            if stopped or metrics.epoch == settings.epochs or checkpoints.due():
-                _checkpoint(checkpoints, state, history, config)
+            stopped = keeper.after_epoch(state, metrics.epoch, metrics.spread[-1], member=metrics.best)
             if sys.stdout.isatty():
                 live.update(_table(members, metrics, settings.epochs), refresh=True)
             else:
-                low, median, high = metrics.spread
-                console.print(
-                    f"epoch {metrics.epoch:>{len(str(settings.epochs))}}   best {high:.2%}   median {median:.2%}   "
-                    f"worst {low:.2%}   {1e3 * metrics.seconds / len(members):.0f} ms a network",
-                    soft_wrap=True,
-                )
-            return stopped > 0
+                console.print(_line(metrics, settings.epochs), soft_wrap=True)
+            return stopped
 
-        stopped, status = 0, 0
-        try:
-            if len(history) != settings.epochs:
-                training.fit_population(
-                    state,
-                    dataset,
-                    model,
-                    epochs=settings.epochs,
-                    batch_size=settings.batch_size,
-                    optimizer=optimizer,
-                    hyperparams={"learning_rate": of_each["learning_rate"]},
-                    seed=of_each["seed"] if settings.own_batches else settings.seed,
-                    mesh=mesh,
-                    callback=after_epoch,
-                )
-        except DivergenceError as error:
-            warn(str(error))
-            status = 1
-            if history:
-                _checkpoint(checkpoints, error.state, history, config)
-    if stopped:
-        status = 128 + stopped
-    if stopped and len(history) < settings.epochs:
-        warn(f"stopped after epoch {len(history)}; mlp-jax sweep --resume {whole.directory} goes on")
+        if len(history) != settings.epochs:
+            fit(state, callback=after_epoch)
     if history:
-        last = history[-1]
-        console.print(_table(members, last, settings.epochs))
-        by_setting = {name: values[: len(members)] for name, values in of_each.items()}
-        accuracy_by_setting(by_setting, last.test_accuracy).savefig(whole.directory / FIGURE, dpi=150)
-        _print_ranking(members, runs, last)
-    seconds = round(sum(metrics.seconds for metrics in history), 3)
-    best = str(runs[history[-1].best].directory) if history else None
-    print_json(best=best, networks=len(members), seconds=seconds, run=str(whole.directory))
-    return status
+        console.print(_table(members, history[-1], settings.epochs))
+    _print_results(members, runs, history, whole)
+    return keeper.status
 
 
 def _members(settings: arguments.Sweep) -> list[Member]:
@@ -139,6 +124,8 @@ def _members(settings: arguments.Sweep) -> list[Member]:
     members = [
         {"learning_rate": rate, "scale": scale, "seed": settings.seed + number} for rate, scale, number in combinations
     ]
+    if settings.own_batches and settings.shift:
+        raise ValueError("moved images are the same for all networks: leave out --own-batches or --shift")
     if not members:
         raise ValueError("there is no network to train: give at least one seed, one learning rate and one scale")
     return members
@@ -172,21 +159,6 @@ def _history(runs: list[Run], lines: list[dict[str, Any]]) -> list[PopulationMet
     return history
 
 
-def _checkpoint(
-    checkpoints: Checkpoints, state: TrainState, history: list[PopulationMetrics], config: dict[str, Any]
-) -> None:
-    best = max(history, key=lambda metrics: metrics.spread[-1])
-    checkpoints.save(
-        state,
-        epoch=history[-1].epoch,
-        test_accuracy=history[-1].spread[-1],
-        facts={
-            "best": {"epoch": best.epoch, "test_accuracy": best.spread[-1], "member": best.best},
-            "settings": settings_kept(config),
-        },
-    )
-
-
 def _keep(runs: list[Run], whole: Run, state: TrainState, metrics: PopulationMetrics, model: Model) -> None:
     """What is known after an epoch, and the parameters of each member that is finite."""
     params = jax.device_get(state.params)
@@ -201,6 +173,15 @@ def _keep(runs: list[Run], whole: Run, state: TrainState, metrics: PopulationMet
     low, median, high = metrics.spread
     known = {"epoch": metrics.epoch, "worst": low, "median": median, "best": high, "finite": len(metrics.ranking)}
     whole.log(known | {"seconds": metrics.seconds})
+
+
+def _line(metrics: PopulationMetrics, epochs: int) -> str:
+    """What is printed after an epoch where nothing can be drawn over."""
+    low, median, high = metrics.spread
+    return (
+        f"epoch {metrics.epoch:>{len(str(epochs))}}   best {high:.2%}   median {median:.2%}   worst {low:.2%}   "
+        f"{1e3 * metrics.seconds / len(metrics.loss):.0f} ms a network"
+    )
 
 
 def _table(members: list[Member], metrics: PopulationMetrics, epochs: int) -> Table:
@@ -218,6 +199,19 @@ def _table(members: list[Member], metrics: PopulationMetrics, epochs: int) -> Ta
             *(f"{value:g}" for value in pair), str(len(accuracies)), str(len(accuracies) - len(finite)), *shown
         )
     return table
+
+
+def _print_results(members: list[Member], runs: list[Run], history: list[PopulationMetrics], whole: Run) -> None:
+    """Draw the accuracies after the last epoch, and say which networks are the best and the worst."""
+    best = None
+    if history:
+        accuracies = history[-1].test_accuracy
+        by_setting = {name: [member[name] for member in members] for name in members[0]}
+        accuracy_by_setting(by_setting, accuracies).savefig(whole.directory / FIGURE, dpi=150)
+        _print_ranking(members, runs, history[-1])
+        best = str(runs[history[-1].best].directory)
+    seconds = round(sum(metrics.seconds for metrics in history), 3)
+    print_json(best=best, networks=len(members), seconds=seconds, run=str(whole.directory))
 
 
 def _print_ranking(members: list[Member], runs: list[Run], metrics: PopulationMetrics) -> None:

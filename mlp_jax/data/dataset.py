@@ -1,7 +1,7 @@
 """A data set: labelled images to train on, and others to test with."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -45,6 +45,25 @@ class Dataset:
                 f"image_shape is {shape} for images of {pixels} pixels: expected (height, width, channels), whose "
                 f"product is {pixels}"
             )
+
+    def held_out(self, count: int) -> "Dataset":
+        """The same data with `count` of the training images in place of the test images: to choose settings by.
+
+        Which ones depends on their number and `count` alone. Raises DatasetError unless some are left on both sides.
+        """
+        examples = len(self.train_labels)
+        if not 0 < count < examples:
+            raise DatasetError(f"{count} training images are to be held out: expected 1 to {examples - 1}")
+        chosen = np.random.default_rng(0).permutation(examples)
+        out, left = np.sort(chosen[:count]), np.sort(chosen[count:])
+        images, labels = self.train_images, self.train_labels
+        return replace(
+            self,
+            train_images=images[left],
+            train_labels=labels[left],
+            test_images=images[out],
+            test_labels=labels[out],
+        )
 
 
 def _check(part: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as Split
-from jaxtyping import Array, Integer, UInt8
+from jaxtyping import Array, Bool, Integer, UInt8
 
 from mlp_jax.backprop import GradientRule
 from mlp_jax.network import Model, forward_pass
@@ -82,7 +82,7 @@ def _step(
         for number, layer in enumerate(after.params):
             finite |= {f"parameters of layers.{number}": layer}
         finite |= {"optimiser's memory": memory_of(state, after)}
-        finite = OrderedDict((name, _finite(tree)) for name, tree in finite.items())
+        finite = OrderedDict((name, all_finite(tree).astype(jnp.int32)) for name, tree in finite.items())
         return after, jax.tree.map(lambda fine: jax.lax.pmin(fine, across), finite) if across else finite
 
     if mesh is None:
@@ -103,7 +103,7 @@ def memory_of(before: TrainState, after: TrainState) -> Any:
     return jax.tree.map(where_finite, before.optimizer_state, after.optimizer_state)
 
 
-def _finite(tree: Any) -> Integer[Array, ""]:
-    """1 if all numbers are finite, else 0."""
+def all_finite(tree: Any) -> Bool[Array, ""]:
+    """Whether all numbers are finite."""
     numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in numbers])).astype(jnp.int32)
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in numbers]))

@@ -13,10 +13,18 @@ import optax
 from jax.sharding import Mesh
 
 from mlp_jax.backprop import GradientRule, backprop
-from mlp_jax.data import Dataset
+from mlp_jax.data import Augment, Dataset
 from mlp_jax.network import Model, Params, sizes_of
 from mlp_jax.training.blame import first_failure, memory_of
-from mlp_jax.training.devices import bring_back, check_mesh, count_examples, place, place_examples, place_order
+from mlp_jax.training.devices import (
+    augment_seed,
+    bring_back,
+    check_mesh,
+    count_examples,
+    place,
+    place_examples,
+    place_order,
+)
 from mlp_jax.training.epoch import BATCH, POPULATION, TrainState, train_epoch
 from mlp_jax.training.evaluation import evaluate
 from mlp_jax.training.optimizer import make_optimizer
@@ -64,6 +72,7 @@ def fit(
     seed: SupportsIndex = 0,
     mesh: Mesh | None = None,
     stream: int | None = None,
+    augment: Augment | None = None,
     callback: Callback | None = None,
 ) -> TrainState:
     """Train by mini-batch gradient descent (lesson 3), evaluating on the test images after each epoch.
@@ -80,13 +89,15 @@ def fit(
         part of the training images, of the same length as any other's, and all of the test images.
     stream: how many training images lie on the device, or on all of the mesh, at a time, for sets that are larger than
         its memory: twice the batch size or more. The images may be an `np.memmap`. If not given, all lie there.
+    augment: makes the images of an epoch of the training images and a seed, which has that of the order, the epoch and
+        the process in it; `mlp_jax.data.shifted`, say. If not given, every epoch shows them as they are.
     callback: called after each epoch with the state, which it may keep, and the metrics; a true return stops training.
 
     Returns the last state. Raises ValueError for parameters that do not fit the data, no epoch to train, a batch size
     that is not 1 to the number of training images, a seed that is not 0 to 2^32 - 1, fewer images to stream than two
-    mini-batches, a state of another optimiser, or a mesh over which batch or images do not divide; and
-    DivergenceError, with the state after the last good epoch, when a cost, a parameter or what the optimiser remembers
-    stops being finite.
+    mini-batches, images both streamed and augmented, a state of another optimiser, or a mesh over which batch or images
+    do not divide; and DivergenceError, with the state after the last good epoch, when a cost, a parameter or what the
+    optimiser remembers stops being finite.
     """
     seed = operator.index(seed)
     sizes = sizes_of(params.params if isinstance(params, TrainState) else params)
@@ -97,6 +108,8 @@ def fit(
     images, labels, train = dataset.train_images, dataset.train_labels, train_epoch
     if stream is None:
         images, labels = place_examples((images, labels), mesh)
+    elif augment is not None:
+        raise ValueError("images are to be both streamed and augmented, which would need all in memory: do one of them")
     else:
         images_in_chunk(stream, batch_size)
         train = partial(stream_epoch, stream=stream)
@@ -104,13 +117,17 @@ def fit(
     state = start_or_go_on(params, lambda initial: TrainState.start(initial, optimizer), epochs)
     for epoch in range(int(state.epoch), epochs):
         start = time.perf_counter()
+        shown = dataset.train_images
+        if augment is not None:
+            shown = augment(shown, augment_seed(seed, epoch, mesh))
+            images = place_examples(shown, mesh)
         spare = place(state, mesh)  # a copy to donate; `state` remains, in case this epoch fails
         order = place_order(seed, epoch, examples, mesh)
         after, cost = bring_back(train(spare, images, labels, order, model, optimizer, batch_size, gradient, mesh))
         if not is_finite((after.params, cost, memory_of(state, after))):
             first = first_failure(
                 state,
-                dataset.train_images,
+                shown,
                 dataset.train_labels,
                 order,
                 model,

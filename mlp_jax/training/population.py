@@ -16,13 +16,13 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, DTypeLike, Float, Integer
+from jaxtyping import Array, DTypeLike, Float, Integer
 
 from mlp_jax.backprop import GradientRule, backprop
-from mlp_jax.data import Dataset
+from mlp_jax.data import Augment, Dataset
 from mlp_jax.network import Model, Params, init_params, predict, sizes_of
-from mlp_jax.training.blame import first_failure, memory_of
-from mlp_jax.training.devices import bring_back, count_examples, place, place_examples, place_order
+from mlp_jax.training.blame import all_finite, first_failure, memory_of
+from mlp_jax.training.devices import augment_seed, bring_back, count_examples, place, place_examples, place_order
 from mlp_jax.training.epoch import BATCH, POPULATION, TrainState, as_inputs
 from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit, start_or_go_on
 from mlp_jax.training.optimizer import optimizer_maker
@@ -69,18 +69,24 @@ PopulationCallback = Callable[[TrainState, PopulationMetrics], bool | None]
 
 
 def init_population(
-    seeds: Sequence[int], sizes: Sequence[int] = (784, 16, 16, 10), scales: Numbers | None = None
+    seeds: Sequence[int],
+    sizes: Sequence[int] = (784, 16, 16, 10),
+    scales: Numbers | None = None,
+    *,
+    standard_normal: bool = False,
 ) -> Params:
     """Random parameters of several networks, in arrays with a leading axis of members.
 
-    seeds: a member starts from `init_params(jax.random.key(seed), sizes)`.
+    seeds: a member starts from `init_params(jax.random.key(seed), sizes, standard_normal=standard_normal)`.
     scales: what each member's weights are multiplied by, (members,); 1 if not given.
 
     Raises ValueError for no seeds, for scales of another number or not finite, or sizes that `init_params` refuses.
     """
     if not len(seeds):
         raise ValueError("there are no seeds: give one for each member of the population")
-    params = jax.vmap(lambda seed: init_params(jax.random.key(seed), sizes))(np.asarray(seeds, np.uint32))
+    params = jax.vmap(lambda seed: init_params(jax.random.key(seed), sizes, standard_normal=standard_normal))(
+        np.asarray(seeds, np.uint32)
+    )
     scales = _as_arrays({"scales": np.ones(len(seeds)) if scales is None else scales}, len(seeds), jnp.float32)[
         "scales"
     ]
@@ -118,6 +124,7 @@ def fit_population(
     gradient: GradientRule = backprop,
     seed: int | np.integer | Sequence[int] | Integer[np.ndarray, " members"] = 0,
     mesh: Mesh | None = None,
+    augment: Augment | None = None,
     callback: PopulationCallback | None = None,
 ) -> tuple[TrainState, PopulationMetrics]:
     """Train many networks at once, each as `fit` would train it alone.
@@ -132,6 +139,7 @@ def fit_population(
     seed: one, and the members share their mini-batches, which is the fast way; or one for each member's own order.
     mesh: devices that share the members along the mesh's axis "population", or every mini-batch along its axis
         "batch", as in `fit`, or both. On several processes each gives the whole population.
+    augment: as for `fit`; all members see the same images, so they have to share their mini-batches.
     callback: called after each epoch with the state, which it may keep, and the metrics; a true return stops training.
 
     Returns the last state, arrays with the leading axis of members, and the last metrics. A member that stops being
@@ -165,7 +173,10 @@ def fit_population(
             optimizer=optimizer,
             gradient=gradient,
             seed=seeds[0],
+            augment=augment,
         )
+    if augment is not None and np.ndim(seed):
+        raise ValueError(f"there are {len(seeds)} seeds, but augmented images are the same for all members: give one")
 
     images, labels = place_examples((dataset.train_images, dataset.train_labels), mesh)
     test_images, test_labels = jax.device_put((dataset.test_images, dataset.test_labels))
@@ -176,6 +187,10 @@ def fit_population(
     for epoch in range(int(np.max(state.epoch)), epochs):
         start = time.perf_counter()
         spare = place(state, mesh, POPULATION)  # a copy to donate; `state` remains, in case no member survives
+        shown = dataset.train_images
+        if augment is not None:
+            shown = augment(shown, augment_seed(seeds[0], epoch, mesh))
+            images = place_examples(shown, mesh)
         order = place_order(seeds if np.ndim(seed) else seeds[0], epoch, examples, mesh)
         after, costs = bring_back(
             train_population(
@@ -184,23 +199,18 @@ def fit_population(
         )
         finite, costs = np.asarray(_finite_members((after.params, costs, memory_of(state, after)))), np.asarray(costs)
         if not finite.any():
-            last, first = int(np.argmax(alive)), None
-            if mesh is None or BATCH not in mesh.axis_names:
-                first = first_failure(
-                    member(state, last),
-                    dataset.train_images,
-                    dataset.train_labels,
-                    place_order(seeds[last % len(seeds)], epoch, examples, None),
-                    make_model(**member(own_model, last)),
-                    make_optimizer(**member(own_optimizer, last)),
-                    batch_size,
-                    gradient,
-                )
-            where = f", in member {last} first the {first}" if first else ""
-            raise DivergenceError(
-                f"in epoch {epoch + 1} the last of {members} members stopped being finite{where}: lower the learning "
-                "rates",
+            last = int(np.argmax(alive))
+            raise _divergence(
                 state,
+                last,
+                mesh,
+                images=shown,
+                labels=dataset.train_labels,
+                order=place_order(seeds[last % len(seeds)], epoch, examples, None),
+                model=make_model(**member(own_model, last)),
+                optimizer=make_optimizer(**member(own_optimizer, last)),
+                batch_size=batch_size,
+                gradient=gradient,
             )
         alive = finite
         state, seconds = after, time.perf_counter() - start
@@ -211,6 +221,22 @@ def fit_population(
             break
     assert metrics is not None  # there is one epoch at least
     return state, metrics
+
+
+def _divergence(state: TrainState, last: int, mesh: Mesh | None, **of_last: Any) -> DivergenceError:
+    """What to raise after an epoch in which all members diverged that were still finite, `last` the first of them.
+
+    state: of all members before the epoch. of_last: the settings of that member, as `first_failure` takes them.
+    """
+    where, (members,) = "", state.epoch.shape
+    if mesh is None or BATCH not in mesh.axis_names:
+        first = first_failure(member(state, last), **of_last)
+        where = f", in member {last} first the {first}" if first else ""
+    return DivergenceError(
+        f"in epoch {int(np.max(state.epoch)) + 1} the last of {members} members stopped being finite{where}: lower "
+        "the learning rates",
+        state,
+    )
 
 
 def _fit_one(
@@ -251,12 +277,7 @@ def _always(thing: Any) -> Callable[[], Any]:
     return lambda: thing
 
 
-@jax.jit
-def _finite_members(tree: Any) -> Bool[Array, " members"]:
-    """Which members' numbers are all finite."""
-    numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    finite = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in numbers]
-    return jnp.all(jnp.stack(finite), axis=0)
+_finite_members = jax.jit(jax.vmap(all_finite))
 
 
 @partial(jax.jit, static_argnames="make_model")

@@ -82,3 +82,17 @@ def test_images_of_a_known_shape():
 
 def test_any_number_of_classes():
     assert Dataset(**(GOOD | {"train_labels": np.array([0, 1, 10, 25, 3])}), classes=26).classes == 26
+
+
+def test_training_images_held_out_take_the_place_of_the_test_images():
+    images = np.arange(20, dtype=np.uint8)[:, None]
+    data = Dataset(images, images[:, 0] % 10, images[:3] + 100, np.arange(3))
+    held = data.held_out(6)
+    np.testing.assert_array_equal(np.sort(np.concatenate([held.train_images, held.test_images])[:, 0]), range(20))
+    assert len(held.test_images) == 6
+    for some, labels in ((held.train_images, held.train_labels), (held.test_images, held.test_labels)):
+        np.testing.assert_array_equal(some[:, 0] % 10, labels)
+    np.testing.assert_array_equal(held.test_images, data.held_out(6).test_images)
+    for count in (0, 20, -1):
+        with pytest.raises(DatasetError, match=f"{count} training images are to be held out: expected 1 to 19"):
+            data.held_out(count)

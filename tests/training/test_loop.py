@@ -2,13 +2,27 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from mlp_jax import Dataset, DivergenceError, Model, backprop, evaluate, fit, identity, init_params, load_dataset, loss
+from mlp_jax import (
+    Dataset,
+    DivergenceError,
+    Model,
+    TrainState,
+    backprop,
+    evaluate,
+    fit,
+    identity,
+    init_params,
+    load_dataset,
+    loss,
+)
 from mlp_jax.training import epoch_order
 
 MNIST = load_dataset()
@@ -180,3 +194,29 @@ def test_the_default_run_reaches_its_accuracy():
         accuracies.append(evaluate(state.params, MNIST.test_images, MNIST.test_labels).accuracy)
     print("test accuracy of seeds 0 to 7:", accuracies)
     assert np.median(accuracies) >= 0.947
+
+
+def noisy(images, seed):
+    """Another lot of images for every seed."""
+    return images ^ np.random.default_rng(seed).integers(0, 32, images.shape).astype(np.uint8)
+
+
+def test_augmented_images_are_those_of_their_epoch():
+    state = fit(PARAMS, SMALL, epochs=2, augment=noisy, optimizer=optax.sgd(1.0))
+    by_hand = PARAMS
+    for epoch in range(2):
+        data = replace(SMALL, train_images=noisy(SMALL.train_images, (0, epoch, 0)))
+        before = TrainState.start(by_hand, optax.sgd(1.0))._replace(epoch=jnp.int32(epoch))
+        by_hand = fit(before, data, epochs=epoch + 1, optimizer=optax.sgd(1.0)).params
+    assert same_bits(state.params, by_hand)
+
+
+def test_training_on_augmented_images_goes_on_to_the_same_bits():
+    settings = {"augment": noisy, "optimizer": optax.sgd(1.0)}
+    half = fit(PARAMS, SMALL, epochs=1, **settings)
+    assert same_bits(fit(half, SMALL, epochs=2, **settings), fit(PARAMS, SMALL, epochs=2, **settings))
+
+
+def test_images_are_not_both_streamed_and_augmented():
+    with pytest.raises(ValueError, match="both streamed and augmented"):
+        fit(PARAMS, SMALL, epochs=1, stream=400, augment=noisy)

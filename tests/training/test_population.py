@@ -311,3 +311,19 @@ def test_two_processes(axes, tmp_path):
             assert_close([found[f"arr_{number}"] for number in range(4)], jax.tree.leaves(expected.params))
             np.testing.assert_allclose(found["loss"], metrics.loss, rtol=1e-6)
             np.testing.assert_array_equal(found["accuracy"], metrics.test_accuracy)
+
+
+def noisy(images, seed):
+    """Another lot of images for every seed."""
+    return images ^ np.random.default_rng(seed).integers(0, 32, images.shape).astype(np.uint8)
+
+
+def test_members_see_the_augmented_images_that_fit_shows():
+    state, _ = fit_population(PARAMS, DATA, hyperparams={"learning_rate": RATES}, augment=noisy, **SETTINGS)
+    for number in range(4):
+        assert_close(member(state, number).params, alone(number, augment=noisy)[0].params)
+
+
+def test_members_with_orders_of_their_own_cannot_share_augmented_images():
+    with pytest.raises(ValueError, match="4 seeds, but augmented images are the same for all members: give one"):
+        fit_population(PARAMS, DATA, seed=SEEDS, augment=noisy, **SETTINGS)

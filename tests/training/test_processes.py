@@ -265,7 +265,7 @@ def test_who_else_connects_is_no_process():
             raise AssertionError("nobody ever listened to the stranger")
         second = Processes(address, 2, 1, timeout=30)
         second.meet()
-        meeting.result()
+        assert meeting.result() is None
     first.close()
     second.close()
 
