@@ -232,8 +232,9 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
         "output": "softmax",
         "cost": "cross_entropy",
         "optimizer": "adam",
-        "learning_rate": 0.002,
-        "epochs": 50,
+        "learning_rate": 0.005,
+        "batch_size": 500,
+        "epochs": 40,
         "shift": 1,
     },
     # His cost has the factor 1/2 that ours has not: his learning rate 3.0 is half as much here.

@@ -22,11 +22,13 @@ MAY_IMPORT = {
     "runs": JAX | {"numpy", "orbax", "safetensors", "tensorboard", "activations", "costs", "network"},
     "training": JAX | {"numpy", "optax", "network", "backprop", "data"},
     "exchange": JAX | {"numpy", "torch", "network", "training"},
+    "experiments": JAX | {"numpy", "matplotlib", "optax", "activations", "costs", "network", "backprop"}
+    | {"arguments", "gradients", "data", "figures", "training"},
     "arguments": {"tyro", "typeguard"},
     "cli": {"arguments"},
     "figures": {"jaxtyping", "matplotlib", "numpy"},
     "commands": JAX | {"numpy", "platformdirs", "rich", "arguments", "activations", "costs", "network", "backprop"}
-    | {"gradients", "data", "exchange", "figures", "optax", "runs", "training"},
+    | {"gradients", "data", "exchange", "experiments", "figures", "optax", "runs", "training"},
     "__init__": {"lazy_loader"},
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ def test_a_preset_is_where_settings_begin():
     assert (given.epochs, given.optimizer, given.cache) == (3, "adam", False)
     assert parse(["train", "--preset", "lesson"]) == parse(["train"]) == Train()
     swept = parse(["sweep", "--preset", "ninety-eight", "--seeds", "3"])
-    assert (swept.learning_rate, swept.seeds, swept.sizes) == ((0.002,), 3, (0, 256, 0))
+    assert (swept.learning_rate, swept.seeds, swept.sizes) == ((0.005,), 3, (0, 256, 0))
     with pytest.raises(ValueError, match="preset"):
         parse(["train", "--preset", "seventeen"])
 

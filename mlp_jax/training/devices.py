@@ -108,12 +108,6 @@ def epoch_order(seed: int, epoch: int, examples: int, shard: int = 0) -> Int[np.
     return np.random.default_rng((seed, epoch, shard)).permutation(np.int32(examples))
 
 
-def augment_seed(seed: int, epoch: int, mesh: Mesh | None) -> tuple[int, int, int]:
-    """The seed of an epoch's augmented images: processes that share the training images have one each."""
-    shared = mesh is not None and BATCH in mesh.axis_names
-    return seed, epoch, jax.process_index() if shared else 0
-
-
 def bring_back(tree: Tree) -> Tree:
     """Whole arrays on one device of this process, whichever mesh they were computed on."""
 

@@ -15,9 +15,9 @@ from jax.sharding import Mesh
 from mlp_jax.backprop import GradientRule, backprop
 from mlp_jax.data import Augment, Dataset
 from mlp_jax.network import Model, Params, sizes_of
+from mlp_jax.training.augment import images_of_epochs
 from mlp_jax.training.blame import first_failure, memory_of
 from mlp_jax.training.devices import (
-    augment_seed,
     bring_back,
     check_mesh,
     count_examples,
@@ -115,11 +115,10 @@ def fit(
         train = partial(stream_epoch, stream=stream)
     test_images, test_labels = jax.device_put((dataset.test_images, dataset.test_labels))
     state = start_or_go_on(params, lambda initial: TrainState.start(initial, optimizer), epochs)
-    for epoch in range(int(state.epoch), epochs):
+    left = range(int(state.epoch), epochs)
+    for epoch, shown in zip(left, images_of_epochs(dataset.train_images, left, augment, seed, mesh), strict=True):
         start = time.perf_counter()
-        shown = dataset.train_images
         if augment is not None:
-            shown = augment(shown, augment_seed(seed, epoch, mesh))
             images = place_examples(shown, mesh)
         spare = place(state, mesh)  # a copy to donate; `state` remains, in case this epoch fails
         order = place_order(seed, epoch, examples, mesh)

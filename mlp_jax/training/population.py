@@ -21,8 +21,9 @@ from jaxtyping import Array, DTypeLike, Float, Integer
 from mlp_jax.backprop import GradientRule, backprop
 from mlp_jax.data import Augment, Dataset
 from mlp_jax.network import Model, Params, init_params, predict, sizes_of
+from mlp_jax.training.augment import images_of_epochs
 from mlp_jax.training.blame import all_finite, first_failure, memory_of
-from mlp_jax.training.devices import augment_seed, bring_back, count_examples, place, place_examples, place_order
+from mlp_jax.training.devices import bring_back, count_examples, place, place_examples, place_order
 from mlp_jax.training.epoch import BATCH, POPULATION, TrainState, as_inputs
 from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit, start_or_go_on
 from mlp_jax.training.optimizer import optimizer_maker
@@ -184,12 +185,11 @@ def fit_population(
     start_all = partial(start_population, hyperparams=own_optimizer, make_optimizer=make_optimizer)
     state, metrics = start_or_go_on(params, start_all, epochs), None
     alive = np.asarray(_finite_members(state.params))
-    for epoch in range(int(np.max(state.epoch)), epochs):
+    left = range(int(np.max(state.epoch)), epochs)
+    for epoch, shown in zip(left, images_of_epochs(dataset.train_images, left, augment, seeds[0], mesh), strict=True):
         start = time.perf_counter()
         spare = place(state, mesh, POPULATION)  # a copy to donate; `state` remains, in case no member survives
-        shown = dataset.train_images
         if augment is not None:
-            shown = augment(shown, augment_seed(seeds[0], epoch, mesh))
             images = place_examples(shown, mesh)
         order = place_order(seeds if np.ndim(seed) else seeds[0], epoch, examples, mesh)
         after, costs = bring_back(

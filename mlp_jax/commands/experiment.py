@@ -1,0 +1,163 @@
+"""The command that runs the claims of the lessons."""
+
+import io
+import json
+import time
+from difflib import get_close_matches
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from mlp_jax import arguments, training
+from mlp_jax.commands.shared import keep_programs, make_console, open_run, print_json
+from mlp_jax.data import Dataset, load_dataset
+from mlp_jax.experiments import EXPERIMENTS
+from mlp_jax.experiments.subject import SEEDS, SIZES, Subject, SubjectError, lesson_networks
+from mlp_jax.network import sizes_of
+from mlp_jax.runs import RunError
+from mlp_jax.runs.files import UNFINISHED, replace_file
+from mlp_jax.training import PopulationMetrics, TrainState, init_population
+
+ALL = "all"
+
+
+def experiment(settings: arguments.Experiment) -> int:
+    """Run a claim of the lessons, or all, and keep the figure and the numbers of each; without a name, list them."""
+    console = make_console()
+    if settings.name is None:
+        for name, about in EXPERIMENTS.items():
+            console.print(f"{name:16}  {about.claim} ({about.source})", soft_wrap=True)
+        return 0
+    names = list(EXPERIMENTS) if settings.name == ALL else [_known(settings.name)]
+    directory = settings.out or settings.run or Path("experiments")
+    _check_writable(directory)
+    training.use_cores_for_members(len(SEEDS), SIZES, 100)
+    keep_programs(settings.cache)
+    material = Material(settings, console)
+    found = {}
+    for number, name in enumerate(names, 1):
+        subject, start = material.of(EXPERIMENTS[name].on), time.perf_counter()
+        try:
+            found = _run(name, subject, directory)
+        except SubjectError as error:
+            if settings.name != ALL:
+                raise
+            console.print(f"{number:2} of {len(names)}  {name}: left out, {error}", soft_wrap=True)
+            continue
+        where = ""
+        if settings.name == ALL:
+            verdict = "holds" if found["holds"] else "does not hold"
+            where = f"{number:2} of {len(names)}  {name} ({time.perf_counter() - start:.0f} s), {verdict}: "
+        console.print(where + found["finding"], soft_wrap=True)
+    if settings.name == ALL:
+        print_json(experiments=str(directory))
+    else:
+        figure, numbers = (str(directory / f"{settings.name}.{ending}") for ending in ("png", "json"))
+        print_json(claim=found["claim"], holds=found["holds"], figure=figure, numbers=numbers)
+    return 0
+
+
+class Material:
+    """What experiments are made on, read or trained when the first one asks for it.
+
+    Raises RunError or DatasetError for a run or data that cannot be used, ValueError for a test image out of range.
+    """
+
+    def __init__(self, settings: arguments.Experiment, console: Console) -> None:
+        self._settings, self._console = settings, console
+        self._run = open_run(settings.run) if settings.run else None
+        if settings.image is not None:
+            _check_image(settings.image, self.dataset)
+
+    def of(self, kind: str) -> tuple[Any, ...]:
+        """The arguments of an experiment on this kind of thing."""
+        return {"nothing": lambda: (), "data": lambda: (self.dataset,), "networks": lambda: (self.subject,)}[kind]()
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """What the run learned, or MNIST."""
+        return load_dataset(self._run[0].config["data"] if self._run else "mnist")
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The run's network, or the lessons', from several seeds."""
+        if self._run is None:
+            with self._console.status("training the network of the lessons") as status:
+
+                def after_epoch(state: TrainState, metrics: PopulationMetrics) -> None:
+                    status.update(f"training the network of the lessons from {len(SEEDS)} seeds: epoch {metrics.epoch}")
+
+                return lesson_networks(self.dataset, callback=after_epoch)._replace(image=self._settings.image)
+        run, model, params = self._run
+        sizes, seed, scale = sizes_of(params), run.config.get("seed"), run.config.get("scale", 1.0)
+        pixels = self.dataset.test_images.shape[1]
+        if (sizes[0], sizes[-1]) != (pixels, self.dataset.classes):
+            raise RunError(
+                f"{run.directory} has a network {'-'.join(map(str, sizes))}, but its data have {pixels} pixels and "
+                f"{self.dataset.classes} classes"
+            )
+        if not isinstance(seed, int) or not isinstance(scale, float | int):
+            raise RunError(f"{run.directory / 'config.json'} does not say what the parameters were before training")
+        return Subject(
+            tuple(layer._replace(weights=layer.weights[None], biases=layer.biases[None]) for layer in params),
+            init_population([seed], sizes, [scale], standard_normal=bool(run.config.get("standard_normal"))),
+            model,
+            self.dataset,
+            self._settings.image,
+        )
+
+
+def _run(name: str, subject: tuple[Any, ...], directory: Path) -> dict[str, Any]:
+    """Make an experiment and keep its figure and its numbers. Returns what the latter's file says."""
+    module = import_module(f"mlp_jax.experiments.{name.replace('-', '_')}")
+    measured = module.measure(*subject)
+    finding, about = module.judge(measured), EXPERIMENTS[name]
+    drawn = io.BytesIO()
+    module.draw(measured).savefig(drawn, format="png")
+    said = {
+        "experiment": name,
+        "claim": about.claim,
+        "source": about.source,
+        "finding": finding.text,
+        "holds": finding.holds,
+        "numbers": measured._asdict(),
+    }
+    replace_file(directory / f"{name}.png", drawn.getvalue())
+    replace_file(directory / f"{name}.json", (json.dumps(said, default=_as_json) + "\n").encode())
+    return said
+
+
+def _as_json(value: Any) -> Any:
+    """What JSON does not know: arrays and NumPy's numbers, six digits of fractions, null for infinity."""
+    array = np.asarray(value)
+    if array.ndim:
+        return [_as_json(element) for element in array]
+    if np.issubdtype(array.dtype, np.floating):
+        return float(f"{array:.6g}") if np.isfinite(array) else None
+    return array.item()
+
+
+def _known(name: str) -> str:
+    """The name of an experiment. Raises ValueError, which offers the nearest ones, for another."""
+    if name in EXPERIMENTS:
+        return name
+    near = get_close_matches(name, [*EXPERIMENTS, ALL], n=3, cutoff=0.4)
+    offer = f"perhaps you meant {' or '.join(near)}" if near else "mlp-jax experiment lists them"
+    raise ValueError(f"there is no experiment {name!r}: {offer}")
+
+
+def _check_writable(directory: Path) -> None:
+    """Raises OSError, which names the directory, where no file can be written: now, and not after minutes of work."""
+    directory.mkdir(parents=True, exist_ok=True)
+    trial = directory / f"trial{UNFINISHED}"
+    replace_file(trial, b"")
+    trial.unlink()
+
+
+def _check_image(image: int, dataset: Dataset) -> None:
+    if not 0 <= image < len(dataset.test_images):
+        raise ValueError(f"the image is {image}: expected 0 to {len(dataset.test_images) - 1}, a test image")

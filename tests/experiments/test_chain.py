@@ -1,0 +1,99 @@
+"""Products and measured ratios, against the lesson's formulas written out for one neuron after the other."""
+
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlp_jax import Layer, Model, identity
+from mlp_jax.experiments import chain
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return chain.measure()
+
+
+def test_the_factors_of_the_first_network(measured):
+    """Each layer's, from those of the layer before and after: activations, slopes of sigmoids, weights."""
+    assert len(measured.links) == 3
+    for link, after in itertools.pairwise(measured.links):
+        assert link["dc_da"] == pytest.approx(after["dz_da"] * after["da_dz"] * after["dc_da"], rel=1e-12)
+    for link, after in itertools.pairwise(measured.links):
+        a = after["dz_dw"]
+        assert link["da_dz"] == pytest.approx(a * (1 - a), rel=1e-12)
+    for link in measured.links:
+        assert link["dc_dw"] == pytest.approx(link["dz_dw"] * link["da_dz"] * link["dc_da"], rel=1e-12)
+        assert link["measured_dw"] == pytest.approx(link["dc_dw"], rel=0.02)
+    json.dumps(measured.links)
+
+
+def cost(numbers, a, y):
+    """Of a chain of sigmoids, its weights and biases in turn."""
+    for weight, bias in zip(numbers[::2], numbers[1::2], strict=True):
+        a = 1 / (1 + np.exp(-(weight * a + bias)))
+    return (a - y) ** 2
+
+
+def product(numbers, a, y):
+    """The derivative with respect to each weight and bias, by the lesson's three factors."""
+    pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
+    activations = [a]
+    for weight, bias in pairs:
+        activations.append(1 / (1 + np.exp(-(weight * activations[-1] + bias))))
+    dc_da, found = 2 * (activations[-1] - y), []
+    for (weight, _), before, after in zip(pairs[::-1], activations[-2::-1], activations[:0:-1], strict=True):
+        dc_dz = after * (1 - after) * dc_da
+        found[:0] = [before * dc_dz, dc_dz]
+        dc_da = weight * dc_dz
+    return np.array(found)
+
+
+@pytest.mark.usefixtures("float64")
+def test_differences_are_those_of_the_formulas():
+    draw = np.random.default_rng(5)
+    numbers, inputs, targets = draw.normal(size=(4, 6)), draw.random((4, 1)), np.array([[0.0], [1], [1], [0]])
+    params = tuple(Layer(jnp.asarray(numbers[:, [n]])[..., None], jnp.asarray(numbers[:, [n + 1]])) for n in (0, 2, 4))
+    nudges = np.array([0.3, 0.01])
+    found = chain.differences(params, jnp.asarray(inputs), jnp.asarray(targets), jnp.asarray(nudges))
+    expected = np.empty((2, 4, 6))
+    for (i, nudge), (j, row) in itertools.product(enumerate(nudges), enumerate(numbers)):
+        a, y = inputs[j, 0], targets[j, 0]
+        for k in range(6):
+            ratio = (cost(row + nudge * np.eye(6)[k], a, y) - cost(row, a, y)) / nudge
+            expected[i, j, k] = abs(ratio / product(row, a, y)[k] - 1)
+    assert np.all(expected > 1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_finding(measured):
+    found = chain.judge(measured)
+    assert found.holds
+    assert measured.slope == pytest.approx(1, abs=0.01)
+    assert f"measured {measured.links[-1]['measured_dw']:.4f}" in found.text
+    assert not chain.judge(measured._replace(slope=0.5)).holds
+    assert not chain.judge(measured._replace(slope=2.0)).holds
+    wrong = np.maximum(measured.largest, 0.2)  # one product in a thousand networks that no nudge comes near
+    assert not chain.judge(measured._replace(largest=wrong)).holds
+
+
+def test_a_product_that_is_wrong_is_found_out(monkeypatch):
+    """A backward pass that forgets the slope of the last sigmoid."""
+    linear = Model(output=identity)
+    monkeypatch.setattr(chain, "backprop", lambda params, a, y: chain.jax.grad(chain.loss)(params, a, y, linear))
+    jax.clear_caches()
+    wrong = chain.measure()
+    jax.clear_caches()
+    assert not chain.judge(wrong).holds
+    assert wrong.slope == pytest.approx(0, abs=0.2)
+
+
+def test_the_figure_names_its_axes(measured):
+    figure = chain.draw(measured)
+    assert all(panel.get_xlabel() and panel.get_ylabel() for panel in figure.axes)
+    cells = {text.get_text() for text in figure.axes[0].texts}
+    assert f"{measured.links[0]['dc_dw']:.3g}" in cells
+    assert len(figure.axes[0].texts) == 9 * 5

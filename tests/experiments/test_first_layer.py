@@ -1,0 +1,106 @@
+"""Weights are called what they are: noise, edges or digits."""
+
+import numpy as np
+import pytest
+
+from mlp_jax import Layer, Model
+from mlp_jax.data import Dataset
+from mlp_jax.experiments.first_layer import draw, judge, measure
+from mlp_jax.experiments.hand_set import edges
+from mlp_jax.experiments.subject import Subject, SubjectError
+
+SIDE = 28
+RANDOM = np.random.default_rng(0)
+ROWS, COLUMNS = np.indices((SIDE, SIDE))
+RINGS = [np.abs(np.hypot(ROWS - 14, COLUMNS - 14) - radius) < 2 for radius in (3, 4, 5, 6, 7, 8)]
+DIGITS = np.uint8(255 * np.stack(RINGS).reshape(6, -1))
+LABELS = np.zeros(6, int)
+NOISE = RANDOM.normal(size=(20, SIDE * SIDE))
+
+
+def subject(weights, shape=(SIDE, SIDE, 1)):
+    def networks(rows):
+        return (Layer(np.float32(rows)[None], np.zeros((1, len(rows)), np.float32)),)
+
+    return Subject(networks(weights), networks(NOISE), Model(), Dataset(DIGITS, LABELS, DIGITS, LABELS, 1, shape))
+
+
+def some_edges():
+    down, across, angle = RANDOM.uniform(8, 20, 20), RANDOM.uniform(8, 20, 20), RANDOM.uniform(0, np.pi, 20)
+    return edges((SIDE, SIDE), down, across, angle, np.ones(20)).reshape(20, -1)
+
+
+def smooth(noise):
+    """The mean of each pixel and its eight neighbours, around the border from the other side."""
+    images = noise.reshape(-1, SIDE, SIDE)
+    return sum(np.roll(images, (i, j), (1, 2)) for i in (-1, 0, 1) for j in (-1, 0, 1)).reshape(noise.shape) / 9
+
+
+def test_neighbours_are_as_alike_as_numpy_says():
+    measured = measure(subject(smooth(NOISE)))
+    expected = []
+    for image in smooth(NOISE).reshape(-1, SIDE, SIDE):
+        x = image - image.mean()
+        pairs = [x[i, j] * x[i + 1, j] for i in range(SIDE - 1) for j in range(SIDE)]
+        pairs += [x[i, j] * x[i, j + 1] for i in range(SIDE) for j in range(SIDE - 1)]
+        expected.append(np.mean(pairs) / x.var())
+    np.testing.assert_allclose(measured.alike[1], np.percentile(expected, (5, 50, 95)), rtol=1e-5)
+    assert abs(measured.alike[0, 1]) < 0.05
+    assert measured.neurons == 20
+
+
+def test_the_share_in_the_middle():
+    inside = np.zeros((SIDE, SIDE))
+    inside[7:21, 7:21] = 1
+    measured = measure(subject(np.stack([1 + inside] * 3 + [inside]).reshape(4, -1)))
+    np.testing.assert_allclose(measured.middle[1], np.percentile([4 / 7, 4 / 7, 4 / 7, 1], (5, 50, 95)), rtol=1e-6)
+    assert abs(measured.middle[0, 1] - 0.25) < 0.03
+
+
+def test_edges_are_found_and_noise_is_none():
+    tried = edges((SIDE, SIDE), *np.array([[14.0, 13.0], [12.0, 11.0], [0, np.pi / 2], [1.0, 1.4]])).reshape(2, -1)
+    np.testing.assert_allclose(measure(subject(3 - tried)).edge[1], 1, atol=1e-5)  # dark in bright is an edge as well
+    measured = measure(subject(some_edges()))
+    assert measured.edge[1, 1] > 0.5
+    assert measured.edge[3, 1] > 0.5
+    assert measured.edge[0, 1] < 0.05
+    assert not judge(measured).holds
+
+
+def test_no_edge_explains_more_than_the_best_that_a_loop_finds():
+    blob = np.exp(-(((ROWS - 14) / 3) ** 2) - ((COLUMNS - 12) / 5) ** 2)
+    found = 0
+    for angle in np.arange(16) * np.pi / 16:
+        for size in (0.7, 1, 1.4):
+            numbers = (np.array([number]) for number in (14.0, 14.0, float(angle), float(size)))
+            centred = edges((SIDE, SIDE), *numbers)[0]
+            for down, across in np.ndindex(7, 7):
+                shift = (down - 3, across - 5)
+                found = max(found, np.corrcoef(np.roll(centred, shift, (0, 1)).ravel(), blob.ravel())[0, 1] ** 2)
+    assert measure(subject(blob.reshape(1, -1))).edge[1, 1] == pytest.approx(found, rel=1e-4)
+
+
+def test_the_claim_holds_for_faint_patterns_in_the_middle_alone():
+    in_the_middle = np.exp(-(((ROWS - 14) / 8) ** 2) - ((COLUMNS - 14) / 8) ** 2).ravel()
+    faint = (0.7 * NOISE + smooth(NOISE[::-1])) * (0.3 + in_the_middle)
+    assert judge(measure(subject(faint))).holds
+    for other in (NOISE[::-1], smooth(smooth(NOISE)), np.zeros((20, SIDE * SIDE)), DIGITS):
+        finding = judge(measure(subject(other)))
+        assert not finding.holds, finding.text
+
+
+def test_draws_sixteen_neurons_and_names_its_axes():
+    measured = measure(subject(NOISE))
+    assert measured.shown_after.shape == (16, SIDE, SIDE)
+    np.testing.assert_allclose(measured.shown_after[3], NOISE[3].reshape(SIDE, SIDE), atol=1e-4)
+    figure = draw(measured)
+    assert sum(bool(panel.images) for panel in figure.axes) == 32
+    assert all(panel.get_xlabel() for panel in figure.axes if not panel.images)
+    draw(measured._replace(shown_after=measured.shown_after[:3]))
+
+
+def test_needs_images_of_one_channel():
+    with pytest.raises(SubjectError, match="images of one channel: the data have 784 inputs"):
+        measure(subject(NOISE, shape=None))
+    with pytest.raises(SubjectError, match="4 channels"):
+        measure(subject(NOISE, shape=(14, 14, 4)))
