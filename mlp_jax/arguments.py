@@ -204,12 +204,12 @@ class Experiment:
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
     """Which one, or all; if not given, they are listed."""
     run: Path | None = None
-    """A trained network to try it on, and its data; if not given, the network of the lessons is trained on MNIST from
-    eight seeds."""
+    """A trained network to try it on, if it takes one, and its data; if not given, the network of the lessons is
+    trained on MNIST from eight seeds."""
     out: Path | None = None
     """Directory to write to; if not given, the run's, or experiments."""
     image: int | None = None
-    """For experiments on a single test image: which one, from 0."""
+    """For one-example: which test image, from 0."""
     cache: Cache = True
 
 

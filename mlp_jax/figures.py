@@ -26,13 +26,9 @@ WIDTH = 7.2  # inches: at 150 dots each, a page's width
 DOTS = 150
 
 
-def page(
-    rows: int = 1, columns: int = 1, *, height: float = 3.2, title: str | None = None
-) -> tuple[Figure, np.ndarray]:
+def page(rows: int = 1, columns: int = 1, *, height: float = 3.2) -> tuple[Figure, np.ndarray]:
     """A figure of a page's width and its panels, (rows, columns). height: of a row, in inches."""
     figure = Figure(figsize=(WIDTH, height * rows), dpi=DOTS, layout="constrained", facecolor="white")
-    if title:
-        figure.suptitle(title, fontsize="medium")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
@@ -78,25 +74,6 @@ def picture(
     panel.set_xticks([])
     panel.set_yticks([])
     panel.set_title(caption, fontsize="x-small", pad=2)
-
-
-def pictures(
-    images: Num[np.ndarray, "n height width"],
-    captions: Sequence[str],
-    *,
-    columns: int = 8,
-    limit: float | None = None,
-    title: str | None = None,
-) -> Figure:
-    """A gallery of images, each as `picture` draws it."""
-    rows = -(-len(images) // columns)
-    figure, panels = page(rows, columns, height=7.2 / columns + 0.2, title=title)
-    for panel in panels.flat:
-        panel.axis("off")
-    for panel, pixels, caption in zip(panels.flat, images, captions, strict=False):
-        picture(panel, pixels, caption, limit=limit)
-        panel.axis("on")
-    return figure
 
 
 def matrix(panel: Axes, counts: Num[np.ndarray, "rows columns"]) -> None:

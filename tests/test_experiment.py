@@ -102,7 +102,7 @@ def test_bad_input_is_one_line_and_exit_status_2(arguments, message, tmp_path, c
     assert message in output.err
     assert output.err.count("\n") == 1
     assert output.out == ""
-    assert not list(tmp_path.rglob("*.png"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_an_experiment_that_cannot_use_the_inputs_says_what_it_needs(tmp_path, capsys):
@@ -112,6 +112,24 @@ def test_an_experiment_that_cannot_use_the_inputs_says_what_it_needs(tmp_path, c
     for name in ("first-layer", "maximizing-input"):
         assert main(["experiment", name, "--run", "run"]) == 2
         assert "needs inputs that are images of one channel: the data have 12 inputs" in capsys.readouterr().err
+
+
+def test_all_goes_on_after_an_experiment_that_cannot_be_made(run, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(
+        "mlp_jax.commands.experiment.EXPERIMENTS", {name: EXPERIMENTS[name] for name in ("noise", "chain")}
+    )
+
+    def measure(subject):
+        raise SubjectError("this experiment needs more")
+
+    monkeypatch.setattr("mlp_jax.experiments.noise.measure", measure)
+    (tmp_path / "noise.json").write_text("of an earlier time")
+    assert main(["experiment", "all", "--run", str(run), "--out", str(tmp_path)]) == 0
+    first, second, summary = capsys.readouterr().out.splitlines()
+    assert first == " 1 of 2  noise: left out, this experiment needs more"
+    assert second.startswith(" 2 of 2  chain (")
+    assert json.loads(summary)["left_out"] == ["noise"]
+    assert {path.name for path in tmp_path.iterdir()} == {"chain.json", "chain.png"}
 
 
 def test_a_run_whose_network_is_not_that_of_its_data_is_refused(run, tmp_path, capsys):
@@ -128,7 +146,7 @@ def test_all_experiments_are_made(tmp_path, capsys):
     assert main(["experiment", "all"]) == 0
     *lines, summary = capsys.readouterr().out.splitlines()
     assert [line.split("(")[0].split()[-1] for line in lines] == list(EXPERIMENTS)
-    assert json.loads(summary) == {"experiments": "experiments"}
+    assert json.loads(summary) == {"experiments": "experiments", "left_out": []}
     for name in EXPERIMENTS:
         with Image.open(tmp_path / "experiments" / f"{name}.png") as figure:
             assert figure.width == 1080

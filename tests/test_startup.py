@@ -84,6 +84,7 @@ def test_a_place_that_cannot_be_one_is_no_hindrance(uncached, tmp_path):
     assert (tmp_path / "run" / "params.safetensors").read_bytes() == uncached
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_no_hindrance_nor_what_it_leaves_behind(uncached, tmp_path):
     """A limit on the size of files stands for the disk: they end in the middle there too."""
     cache, limit = tmp_path / "cache", 5_000

@@ -16,7 +16,7 @@ from mlp_jax import arguments, training
 from mlp_jax.commands.shared import keep_programs, make_console, open_run, print_json
 from mlp_jax.data import Dataset, load_dataset
 from mlp_jax.experiments import EXPERIMENTS
-from mlp_jax.experiments.subject import SEEDS, SIZES, Subject, SubjectError, lesson_networks
+from mlp_jax.experiments.subject import SEEDS, SIZES, Subject, lesson_networks
 from mlp_jax.network import sizes_of
 from mlp_jax.runs import RunError
 from mlp_jax.runs.files import UNFINISHED, replace_file
@@ -33,20 +33,23 @@ def experiment(settings: arguments.Experiment) -> int:
             console.print(f"{name:16}  {about.claim} ({about.source})", soft_wrap=True)
         return 0
     names = list(EXPERIMENTS) if settings.name == ALL else [_known(settings.name)]
-    directory = settings.out or settings.run or Path("experiments")
-    _check_writable(directory)
     training.use_cores_for_members(len(SEEDS), SIZES, 100)
     keep_programs(settings.cache)
     material = Material(settings, console)
-    found = {}
+    directory = settings.out or settings.run or Path("experiments")
+    _check_writable(directory)
+    found, left_out = {}, []
     for number, name in enumerate(names, 1):
         subject, start = material.of(EXPERIMENTS[name].on), time.perf_counter()
         try:
             found = _run(name, subject, directory)
-        except SubjectError as error:
+        except ValueError as error:
             if settings.name != ALL:
                 raise
+            for kept in _files(directory, name):  # an earlier one's would be taken for what this one found
+                kept.unlink(missing_ok=True)
             console.print(f"{number:2} of {len(names)}  {name}: left out, {error}", soft_wrap=True)
+            left_out.append(name)
             continue
         where = ""
         if settings.name == ALL:
@@ -54,9 +57,9 @@ def experiment(settings: arguments.Experiment) -> int:
             where = f"{number:2} of {len(names)}  {name} ({time.perf_counter() - start:.0f} s), {verdict}: "
         console.print(where + found["finding"], soft_wrap=True)
     if settings.name == ALL:
-        print_json(experiments=str(directory))
+        print_json(experiments=str(directory), left_out=left_out)
     else:
-        figure, numbers = (str(directory / f"{settings.name}.{ending}") for ending in ("png", "json"))
+        figure, numbers = map(str, _files(directory, settings.name))
         print_json(claim=found["claim"], holds=found["holds"], figure=figure, numbers=numbers)
     return 0
 
@@ -126,9 +129,15 @@ def _run(name: str, subject: tuple[Any, ...], directory: Path) -> dict[str, Any]
         "holds": finding.holds,
         "numbers": measured._asdict(),
     }
-    replace_file(directory / f"{name}.png", drawn.getvalue())
-    replace_file(directory / f"{name}.json", (json.dumps(said, default=_as_json) + "\n").encode())
+    figure, numbers = _files(directory, name)
+    replace_file(figure, drawn.getvalue())
+    replace_file(numbers, (json.dumps(said, default=_as_json) + "\n").encode())
     return said
+
+
+def _files(directory: Path, name: str) -> tuple[Path, Path]:
+    """Where an experiment's figure and its numbers are kept."""
+    return directory / f"{name}.png", directory / f"{name}.json"
 
 
 def _as_json(value: Any) -> Any:

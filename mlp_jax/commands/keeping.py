@@ -21,6 +21,8 @@ from mlp_jax.training import DivergenceError, TrainState
 
 MAY_DIFFER = ("epochs", "checkpoint_every", "tensorboard", "stream", "device")
 """Settings that a run may go on with another value of; another device may change the last bits, which is said."""
+ADDED = {"preset": "lesson", "standard_normal": False, "shift": 0, "validation": 0}
+"""Settings that runs of earlier versions lack, and what they were then."""
 
 
 def begin(settings: arguments.Run, config: Mapping[str, Any]) -> Run:
@@ -171,7 +173,8 @@ def whole_metrics(directory: Path) -> Iterator[None]:
 
 def _refuse_other_settings(run: Run, config: Mapping[str, Any]) -> None:
     """Raises RunError that lists the settings which are others than the run's."""
-    differing = run.differences(config, ignore=MAY_DIFFER)
+    of_old = {name: value for name, value in ADDED.items() if name not in run.config}
+    differing = replace(run, config=run.config | of_old).differences(config, ignore=MAY_DIFFER)
     if differing:
         listed = "; ".join(f"{name} was {before}, is to be {now}" for name, (before, now) in differing.items())
         raise RunError(f"{run.directory} has other settings ({listed}): leave those out, or begin a new run")

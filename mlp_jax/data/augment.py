@@ -17,10 +17,10 @@ def shifted(
     seed: the moves depend on it, and on the number of images, alone.
     shape: height, width and channels of an image. What comes in at an edge has no ink.
 
-    Returns new images. Raises ValueError for a negative number of pixels.
+    Returns new images. Raises ValueError for a negative number of pixels, or one by which all ink could leave.
     """
-    if pixels < 0:
-        raise ValueError(f"images are to be moved by up to {pixels} pixels: expected 0 or more")
+    if not 0 <= pixels < min(shape[:2]):
+        raise ValueError(f"images are to be moved by up to {pixels} pixels: expected 0 to {min(shape[:2]) - 1}")
     down, right = np.random.default_rng(seed).integers(-pixels, pixels + 1, size=(2, len(images)))
     larger = np.pad(images.reshape(-1, *shape), [(0, 0), (pixels, pixels), (pixels, pixels), (0, 0)])
     windows = np.lib.stride_tricks.sliding_window_view(larger, shape, axis=(1, 2, 3))

@@ -2,7 +2,8 @@
 
 Claim: the image that most lights an output is not a picture of its digit, though the network is as sure of it as of a
 real one. Source: lesson 2. Refuted if: images found by going uphill on the pixels look like digits, or light their
-output less than digits do.
+output less than digits do. Uphill goes a neuron's weighted sum, which lights it as well as can be, except among the
+outputs of a softmax, which the others' sums dim.
 """
 
 from typing import NamedTuple

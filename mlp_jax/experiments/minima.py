@@ -1,9 +1,10 @@
 """The local minima that training finds are of about equal quality.
 
 Claim: where training ends depends on where it starts, but hardly how good the end is, the less so the more neurons
-there are. Source: lesson 2, after Choromanska et al. 2015 (arXiv 1412.0233), who trained networks of one hidden layer
-on smaller images of MNIST, as is done here, from many starts. Refuted if: the costs that training ends with differ
-much from start to start, or as much in wide networks as in narrow ones.
+there are. Where training ends stands for a minimum: the learning rate has fallen to 0 there, the gradient only nearly.
+Source: lesson 2, after Choromanska et al. 2015 (arXiv 1412.0233), who trained networks of one hidden layer on smaller
+images of MNIST from many starts. Refuted if: the costs that training ends with differ much from start to start, or as
+much in wide networks as in narrow ones.
 """
 
 from typing import NamedTuple

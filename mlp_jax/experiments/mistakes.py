@@ -2,8 +2,8 @@
 
 Claim: the images that the network gets wrong are such that one cannot blame it much. Source: lesson 2. To forgive is
 up to who looks at the pictures; what can be counted is whether the network was less sure where it was wrong, had the
-right digit in mind, and went wrong where others do too. Refuted if: it is as sure of its mistakes as of its right
-answers, and the right digit is its second choice no more often than chance has it.
+right digit in mind, and went wrong where others do too. Refuted if: of a right answer and a mistake it is surer of the
+former in less than three of four pairs, or the right digit is its second choice in less than half of its mistakes.
 """
 
 from typing import NamedTuple

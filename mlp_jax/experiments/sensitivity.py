@@ -54,7 +54,7 @@ class Measurement(NamedTuple):
 def measure(subject: Subject) -> Measurement:
     """Nudge 1,000 parameters, the networks' share of them in each, and run the network; in float64.
 
-    Raises SubjectError for a network whose gradient is 0 or not finite.
+    Raises SubjectError for a network whose gradient is not finite, or too small everywhere to be measured.
     """
     inputs, targets = batch_of(subject.dataset, slice(IMAGES))
     with jax.enable_x64(True):
@@ -63,8 +63,10 @@ def measure(subject: Subject) -> Measurement:
         )
         gradients = np.asarray(_gradients(networks, inputs, targets, subject.model))
         sizes = np.abs(gradients)
-        if not np.isfinite(sizes).all() or not sizes.any(axis=1).all():
-            raise SubjectError("this experiment needs a gradient that is finite and not 0 everywhere: train less")
+        if not np.isfinite(sizes).all() or not (sizes > FAINT).any(axis=1).all():
+            raise SubjectError(
+                f"this experiment needs gradients that are finite, with a component above {FAINT:.0e}: train less"
+            )
         order = np.argsort(-sizes, axis=1, kind="stable")
         answering = np.count_nonzero(sizes, axis=1)
         share = min(-(-PARAMETERS // subject.members), int(answering.min()))
@@ -102,8 +104,9 @@ def judge(measured: Measurement) -> Finding:
         f"{np.mean(errors < CLOSE):.1%} of them to {CLOSE:.0%} as the gradient says, the worst is off by "
         f"{np.max(errors, initial=0):.0e} of it (correlation {correlation:.6f}); one said to matter "
         f"{sizes[0] / sizes[other]:.1f} times as much as another does so {changes[0] / changes[other]:.1f} times; the "
-        f"most sensitive, {measured.most}, moves the cost {sizes[0] / np.median(sizes):,.0f} times as much as the "
-        f"median, and {np.median(measured.silent):.0%} of all parameters do not move it",
+        f"first network's most sensitive, {measured.most}, moves the cost {sizes[0] / np.median(sizes):,.0f} times as "
+        f"much as the median of those nudged and {sizes[0] / sizes[-1]:.0e} times as much as the least, "
+        f"{measured.least}; {np.median(measured.silent):.0%} of all parameters do not move it",
         bool(clear.any() and correlation > 0.999 and np.mean(errors < CLOSE) >= 0.99),
     )
 

@@ -17,7 +17,8 @@ def images_of_epochs(
 ) -> Iterator[np.ndarray]:
     """The training images that each epoch shows, (n, pixels) uint8; the next are made while the last are trained on.
 
-    The seed that `augment` gets is of the order, the epoch, and the process where several share the training images.
+    The seed that `augment` gets is of the order, the epoch, and the process where several share the training images;
+    and a 1, for without it NumPy would draw the same numbers as for the order.
     """
     if augment is None:
         yield from repeat(images, len(epochs))
@@ -26,7 +27,7 @@ def images_of_epochs(
     with ThreadPoolExecutor(1) as beside:
 
         def start(epoch: int) -> Future[np.ndarray]:
-            return beside.submit(augment, images, (seed, epoch, process))
+            return beside.submit(augment, images, (seed, epoch, process, 1))
 
         coming = start(epochs[0])
         for epoch in epochs:

@@ -37,7 +37,11 @@ def test_the_same_seed_moves_alike_and_another_does_not():
     assert not np.array_equal(one, other)
 
 
-def test_no_pixels_leave_images_as_they_are_and_fewer_are_refused():
+def test_no_pixels_leave_images_as_they_are():
     np.testing.assert_array_equal(shifted(IMAGES, (0,), shape=SHAPE, pixels=0), IMAGES)
-    with pytest.raises(ValueError, match="moved by up to -1 pixels: expected 0 or more"):
-        shifted(IMAGES, (0,), shape=SHAPE, pixels=-1)
+
+
+@pytest.mark.parametrize("pixels", [-1, 4, 1000])
+def test_moves_that_cannot_be_are_refused(pixels):
+    with pytest.raises(ValueError, match=f"moved by up to {pixels} pixels: expected 0 to 3"):
+        shifted(IMAGES, (0,), shape=SHAPE, pixels=pixels)

@@ -205,7 +205,7 @@ def test_augmented_images_are_those_of_their_epoch():
     state = fit(PARAMS, SMALL, epochs=2, augment=noisy, optimizer=optax.sgd(1.0))
     by_hand = PARAMS
     for epoch in range(2):
-        data = replace(SMALL, train_images=noisy(SMALL.train_images, (0, epoch, 0)))
+        data = replace(SMALL, train_images=noisy(SMALL.train_images, (0, epoch, 0, 1)))
         before = TrainState.start(by_hand, optax.sgd(1.0))._replace(epoch=jnp.int32(epoch))
         by_hand = fit(before, data, epochs=epoch + 1, optimizer=optax.sgd(1.0)).params
     assert same_bits(state.params, by_hand)
