@@ -15,8 +15,8 @@ from .timing import check_outputs, in_milliseconds, print_table, take_turns, wri
 WITHOUT = """
 import sys
 from unittest.mock import MagicMock
-import mlp_jax.runs
-mlp_jax.runs.Checkpoints = lambda *_, **__: MagicMock(due=lambda: False)
+from mlp_jax.commands import keeping
+keeping.Checkpoints = lambda *_, **__: MagicMock(due=lambda: False)
 from mlp_jax.cli import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -73,7 +73,7 @@ def import_command(name: str) -> ModuleType:
             jax.devices()
 
     training.use_one_thread_if_small = settle_threads_and_start_backend
-    watch(module, "load_dataset", "read the data")
+    watch(module, "data_of", "read the data")
     watch(module, "init_params", "init_params")
     watch(training, "make_optimizer", "make_optimizer")
     watch(training, "fit", "first epoch")
