@@ -54,7 +54,7 @@ def started(*arguments, **environment):
 def ended(*arguments, status=0):
     """What a process of the command says on stdout and on stderr, once it has ended with that status."""
     with started(*arguments) as process:
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == status, err
     return out, err
 
