@@ -32,6 +32,7 @@ from mlp_jax.commands.shared import (
 from mlp_jax.data import Dataset
 from mlp_jax.network import Model, Params, init_params
 from mlp_jax.runs import Run
+from mlp_jax.runs.snapshots import is_due, keep_snapshot, read_snapshots
 from mlp_jax.runs.tensorboard import check_tensorboard
 from mlp_jax.training import EpochMetrics, TrainState
 from mlp_jax.training.processes import Processes, processes_of, together
@@ -121,6 +122,10 @@ def _fit_and_keep(
         behind, keep_events = int(state.epoch), None
         if run:
             run.save(state.params, model)
+            if behind == 0:
+                keep_snapshot(run.directory, 0, state.params)
+            else:
+                read_snapshots(run.directory)  # damaged ones are complained of before training, and not in the midst
             if settings.tensorboard:
                 keep_events = event_keeper(
                     run.directory,
@@ -139,6 +144,8 @@ def _fit_and_keep(
             if run:
                 run.save(state.params, model)
                 run.log(metrics._asdict() | ({} if angles is None else {"angles": angles}))
+                if is_due(metrics.epoch, settings.epochs):
+                    keep_snapshot(run.directory, metrics.epoch, state.params)
             if keep_events:
                 keep_events(state.params, metrics)
             stopped = keeper.after_epoch(state, metrics.epoch, metrics.test_accuracy)
