@@ -163,6 +163,30 @@ class Export:
     """File to write it to; if not given, predict.stablehlo in the run's directory."""
 
 
+@dataclass(frozen=True)
+class Report:
+    """Write a page of its own to look at a trained network with: one file that opens in any browser."""
+
+    directory: Directory
+    """Where the run was kept."""
+    out: Path | None = None
+    """File to write it to; if not given, report.html in the run's directory."""
+    cache: Cache = True
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Show that page in the browser, from this machine to this machine alone, until Control-C."""
+
+    directory: Directory
+    """Where the run was kept."""
+    port: int = 0
+    """Of 127.0.0.1, where to serve it; 0 is a free one."""
+    open: bool = True
+    """Whether to open the browser too."""
+    cache: Cache = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compare:
     """Hold the gradient by hand, or another rule's, against jax.grad on one mini-batch.
@@ -213,7 +237,7 @@ class Experiment:
     cache: Cache = True
 
 
-Command = Union[Train, Sweep, Evaluate, Predict, Export, Compare, Experiment]  # noqa: UP007 - with X | Y, `--help` takes half as long again
+Command = Union[Train, Sweep, Evaluate, Predict, Export, Report, Serve, Compare, Experiment]  # noqa: UP007 - with X | Y, `--help` takes half as long again
 
 
 PRESETS: dict[PresetName, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from mlp_jax.cli import main
 
 DEFAULT = Train()
 BAD = {
-    "": r"Expected one of \{train, sweep, evaluate, predict, export, compare, experiment\}; see mlp-jax --help",
+    "": r"Expected one of \{train, sweep, evaluate, .*, report, serve, compare, experiment\}; see mlp-jax --help",
     "trian": "Unrecognized options: trian; .*see mlp-jax --help",
     "train --epoch 3": "Unrecognized options: --epoch, 3; perhaps you meant --epochs; see mlp-jax train --help",
     "train --epochs three": "Error parsing --epochs: .*'three'",

@@ -26,9 +26,10 @@ MAY_IMPORT = {
     | {"arguments", "gradients", "data", "figures", "training"},
     "arguments": {"tyro", "typeguard"},
     "cli": {"arguments"},
+    "report": JAX | {"numpy", "PIL", "network", "data", "experiments", "runs", "training"},
     "figures": {"jaxtyping", "matplotlib", "numpy"},
     "commands": JAX | {"numpy", "platformdirs", "rich", "arguments", "activations", "costs", "network", "backprop"}
-    | {"gradients", "data", "exchange", "experiments", "figures", "optax", "runs", "training"},
+    | {"gradients", "data", "exchange", "experiments", "figures", "optax", "report", "runs", "training"},
     "__init__": {"lazy_loader"},
 }  # fmt: skip
 

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shlex
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import platformdirs
@@ -124,6 +127,28 @@ def open_run(directory: Path) -> tuple[Run, Model, Params]:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RunError(f"{run.directory / 'config.json'} does not describe data and a model ({error!r})") from error
     return run, model, run.load()
+
+
+def command_of(config: Mapping[str, Any]) -> str:
+    """The command line that makes such a run again, of the settings that differ from those it would have anyway.
+
+    Empty for a run that `mlp-jax train` did not make, a member of a sweep for instance.
+    """
+    preset = config.get("preset", "lesson")
+    if not {"checkpoint_every", "optimizer"} <= config.keys() or preset not in arguments.PRESETS:
+        return ""
+    words = ["mlp-jax", "train"]
+    usual = asdict(arguments.preset(arguments.Train, preset)) | {"preset": "lesson"}
+    for name, value in config.items():
+        plain = tuple(value) if isinstance(value, list) else value
+        if name not in usual or plain == usual[name] or value is None:
+            continue
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            words += [flag, *(str(each) for each in (value if isinstance(value, list) else [value]))]
+    return shlex.join(words)
 
 
 def make_console(quiet: bool = False) -> Console:

@@ -89,6 +89,13 @@ def _description(params: Params, model: Model) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "sizes": sizes_of(params),
+        **names_of(model),
+    }
+
+
+def names_of(model: Model) -> dict[str, str]:
+    """What a model's hidden and output activation functions and its cost are called, by these three words."""
+    return {
         "hidden": _name_of(model.hidden, activations),
         "output": _name_of(model.output, activations),
         "cost": _name_of(model.cost, costs),

@@ -1,0 +1,28 @@
+/* The last of the scripts: the network out of the page's data, and every part of the page begun. */
+
+async function begin() {
+  const parameters = new Float32Array((await bytesOf(FACTS.parameters, false)).buffer);
+  now.network = makeNetwork(FACTS, parameters);
+  now.kept = copyOfLayers(now.network);
+  images = await bytesOf(FACTS.images, true);
+  beginDraw();
+  beginLights();
+  beginNeuron();
+  beginWants();
+  beginDials();
+  beginSample();
+  await beginLearned();
+  beginExperiments();
+  show(0);
+  document.documentElement.dataset.ready = "yes"; // tests wait for it
+}
+
+begin().catch((error) => {
+  const notice = element(
+    "p",
+    { class: "notice", role: "alert" },
+    `This page does not work in this browser: ${error.message}`,
+  );
+  document.querySelector("main").prepend(notice);
+  throw error;
+});

@@ -1,0 +1,251 @@
+/* How the network learned: curves, the first layer through the epochs, the confusion matrix, the settings; and what the
+   experiments found. */
+
+const NAMESPACE = "http://www.w3.org/2000/svg";
+const CHART_HEIGHT = 240;
+let chartWidth = 560; // as wide as its place when the page opens: text scaled down on a telephone cannot be read
+const MARGIN = { left: 56, right: 12, top: 12, bottom: 34 };
+const OPENED = 60; // images of a cell that are shown
+
+function drawn(tag, attributes, ...children) {
+  const made = document.createElementNS(NAMESPACE, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/* About `count` round numbers from low to high. */
+function ticks(low, high, count) {
+  const rough = (high - low) / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+  const found = [];
+  for (let at = Math.ceil(low / step); at * step <= high * (1 + 1e-9); at++)
+    found.push(Number((at * step).toPrecision(12)));
+  return found;
+}
+
+/* One curve over the epochs: {title, points: [[epoch, value], ...], said: value to text}. */
+function chart({ title, points, said }) {
+  const [first, last] = [points[0][0], points[points.length - 1][0]];
+  const values = points.map(([, value]) => value);
+  let [low, high] = [Math.min(...values), Math.max(...values)];
+  if (low === high)
+    [low, high] = [low - Math.max(1e-3, Math.abs(low) / 10), high + Math.max(1e-3, Math.abs(high) / 10)];
+  const x = (epoch) =>
+    MARGIN.left + ((epoch - first) / Math.max(1, last - first)) * (chartWidth - MARGIN.left - MARGIN.right);
+  const y = (value) =>
+    CHART_HEIGHT - MARGIN.bottom - ((value - low) / (high - low)) * (CHART_HEIGHT - MARGIN.top - MARGIN.bottom);
+  const ends = [`${said(values[0])} after epoch ${first}`, `${said(values[values.length - 1])} after epoch ${last}`];
+  const svg = drawn("svg", {
+    viewBox: `0 0 ${chartWidth} ${CHART_HEIGHT}`,
+    role: "img",
+    "aria-label": `${title}: ${ends.join(", ")}`,
+  });
+  for (const value of ticks(low, high, 6)) {
+    svg.append(
+      drawn("line", { class: "grid", x1: MARGIN.left, x2: chartWidth - MARGIN.right, y1: y(value), y2: y(value) }),
+    );
+    svg.append(drawn("text", { x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, said(value)));
+  }
+  for (const epoch of ticks(first, Math.max(last, first + 1), 6).filter((at) => Number.isInteger(at) && at <= last)) {
+    svg.append(drawn("text", { x: x(epoch), y: CHART_HEIGHT - 12, "text-anchor": "middle" }, String(epoch)));
+  }
+  svg.append(
+    drawn("polyline", { class: "curve", points: points.map(([epoch, value]) => `${x(epoch)},${y(value)}`).join(" ") }),
+  );
+  const mark = drawn("circle", { class: "mark", r: 4.5, cx: x(last), cy: y(values[values.length - 1]) });
+  svg.append(mark);
+  const reading = element("span", { class: "reading" });
+  const read = ([epoch, value]) => {
+    mark.setAttribute("cx", x(epoch));
+    mark.setAttribute("cy", y(value));
+    setText(reading, `epoch ${epoch}: ${said(value)}`);
+  };
+  read(points[points.length - 1]);
+  svg.addEventListener("pointermove", (event) => {
+    const frame = svg.getBoundingClientRect();
+    const at = ((event.clientX - frame.left) / frame.width) * chartWidth;
+    read(points.reduce((best, point) => (Math.abs(x(point[0]) - at) < Math.abs(x(best[0]) - at) ? point : best)));
+  });
+  return element("figure", {}, element("figcaption", {}, element("strong", {}, title), " ", reading), svg);
+}
+
+function drawCurves() {
+  const curves = [
+    { title: "Mean cost of an epoch", key: "loss", said: inDigits },
+    { title: "Test accuracy", key: "test_accuracy", said: (value) => `${(100 * value).toFixed(1)} %` },
+  ];
+  const place = byId("curves");
+  chartWidth = clamp(place.clientWidth, 260, 560);
+  for (const { title, key, said } of curves) {
+    const points = FACTS.metrics.filter((line) => Number.isFinite(line[key])).map((line) => [line.epoch, line[key]]);
+    if (points.length) place.append(chart({ title, points, said }));
+  }
+  if (!place.children.length)
+    return place.append(element("p", { class: "help" }, "No epoch has been kept of this run."));
+  const lines = FACTS.metrics.map(({ epoch, loss, test_accuracy: accuracy }) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, String(epoch)),
+      ...[loss, accuracy].map((value) => element("td", {}, Number.isFinite(value) ? value.toFixed(4) : "–")),
+    ),
+  );
+  const head = element(
+    "tr",
+    {},
+    ...["epoch", "cost", "test accuracy"].map((text) => element("th", { scope: "col" }, text)),
+  );
+  const table = element(
+    "div",
+    { class: "scroll", tabIndex: 0, role: "region", "aria-label": "Numbers of each epoch" },
+    element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines)),
+  );
+  place.after(element("details", {}, element("summary", {}, "The numbers of each epoch"), table));
+}
+
+async function beginSnapshots() {
+  const { snapshots } = FACTS;
+  if (!snapshots || !CHANNELS) return;
+  const levels = new Int8Array((await bytesOf(snapshots.weights, true)).buffer);
+  const pixels = WIDTH * HEIGHT;
+  const each = snapshots.neurons * PIXELS;
+  const most = Math.max(...snapshots.scales);
+  const canvas = byId("snapshots");
+  const input = byId("epoch");
+  input.max = String(snapshots.epochs.length - 1);
+  const draw = (at) => {
+    const rows = new Float64Array(snapshots.neurons * pixels);
+    for (let j = 0; j < snapshots.neurons; j++) {
+      const row = levels.subarray(at * each + j * PIXELS, at * each + (j + 1) * PIXELS);
+      rows.set(
+        onePerPixel(
+          Float64Array.from(row, (level) => (level * snapshots.scales[at]) / 127),
+          pixels,
+        ),
+        j * pixels,
+      );
+    }
+    const { whole, wide, high } = mosaic(rows, snapshots.neurons, WIDTH, HEIGHT, Math.min(snapshots.neurons, 8));
+    paintSigned(canvas, whole, wide, high, most);
+    canvas.setAttribute(
+      "aria-label",
+      `Weights of ${snapshots.neurons} neurons of the first layer after epoch ${snapshots.epochs[at]}`,
+    );
+  };
+  const named = (at) => String(snapshots.epochs[at]);
+  byId("snapshots-place").hidden = false;
+  slider("epoch", named, draw).set(snapshots.epochs.length - 1);
+  draw(snapshots.epochs.length - 1);
+  const kept =
+    snapshots.neurons < FACTS.sizes[1] ? `The first ${snapshots.neurons} of ${FACTS.sizes[1]} neurons. ` : "";
+  setText(
+    byId("snapshots-note"),
+    `${kept}Epoch 0 is before training. The strongest colour is a weight of ±${inDigits(most)}, in every epoch.`,
+  );
+}
+
+function beginConfusion() {
+  const { confusion } = FACTS;
+  const most = Math.max(1, ...confusion.flatMap((line, label) => line.filter((_, answer) => answer !== label)));
+  const head = element(
+    "tr",
+    {},
+    element("th", { scope: "col" }, element("span", { class: "unseen" }, "class")),
+    ...confusion.map((_, answer) => element("th", { scope: "col" }, String(answer))),
+  );
+  const rows = confusion.map((line, label) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, String(label)),
+      ...line.map((count, answer) => {
+        if (count === 0) return element("td", { class: "none" }, "·");
+        const button = element(
+          "button",
+          { type: "button", "aria-label": `${label} answered as ${answer}: ${count}` },
+          String(count),
+        );
+        if (label !== answer) button.classList.add(`heat-${Math.ceil((4 * count) / most)}`);
+        button.addEventListener("click", () => openCell(label, answer, count));
+        return element("td", { class: label === answer ? "right" : "" }, button);
+      }),
+    ),
+  );
+  byId("confusion").append(element("thead", {}, head), element("tbody", {}, ...rows));
+}
+
+function openCell(label, answer, count) {
+  const positions = [];
+  FACTS.labels.forEach(
+    (of, position) => of === label && FACTS.answers[position] === answer && positions.push(position),
+  );
+  const shown = positions.slice(0, OPENED);
+  byId("cell").hidden = false;
+  const among = shown.length < count ? `, ${shown.length} of them here` : "";
+  setText(byId("cell-title"), `${inEnglish(count)} of class ${label} answered as ${answer}${among}`);
+  byId("cell-images").replaceChildren(
+    ...shown.map((position) => {
+      const name = `Test example ${FACTS.indices[position]}`;
+      const button = element("button", {
+        type: "button",
+        "aria-label": `${name}: give it to the network`,
+        title: name,
+      });
+      if (CHANNELS) {
+        const canvas = element("canvas", { "aria-hidden": "true" });
+        paintPixels(canvas, inputsOf(position), WIDTH, HEIGHT);
+        button.append(canvas);
+      } else button.append(name);
+      button.addEventListener("click", () => {
+        show(position);
+        byId("draw").scrollIntoView();
+        byId("next").focus({ preventScroll: true });
+      });
+      return button;
+    }),
+  );
+  byId("cell-title").focus();
+}
+
+function inWords(value) {
+  if (Array.isArray(value)) return value.map(inWords).join(", ");
+  if (value === null || typeof value !== "object") return String(value ?? "none");
+  return Object.entries(value)
+    .map(([name, each]) => `${name} ${inWords(each)}`)
+    .join(", ");
+}
+
+async function beginLearned() {
+  drawCurves();
+  await beginSnapshots();
+  beginConfusion();
+  byId("command-place").hidden = !FACTS.command;
+  setText(byId("command"), FACTS.command);
+  for (const [name, value] of Object.entries(FACTS.settings)) {
+    byId("settings").append(element("dt", {}, name), element("dd", {}, inWords(value)));
+  }
+}
+
+function beginExperiments() {
+  byId("experiments").hidden = byId("to-experiments").hidden = FACTS.experiments.length === 0;
+  for (const { name, claim, source, finding, holds, figure } of FACTS.experiments) {
+    const article = element(
+      "article",
+      {},
+      element("h3", {}, capital(claim)),
+      element("p", { class: "help" }, `${name}, ${source}: `, element("strong", {}, holds ? "holds" : "does not hold")),
+      element("p", {}, finding),
+    );
+    if (figure)
+      article.append(
+        element("img", {
+          src: `data:image/png;base64,${figure}`,
+          alt: `Figure of the experiment ${name}: ${finding}`,
+          loading: "lazy",
+        }),
+      );
+    byId("experiments-list").append(article);
+  }
+}

@@ -1,0 +1,117 @@
+/* What is shown now, and which parts of the page must be drawn anew when some of it changes. */
+
+const FACTS = JSON.parse(byId("data").textContent);
+const [HEIGHT, WIDTH, CHANNELS] = FACTS.imageShape ?? [0, 0, 0];
+const PIXELS = FACTS.sizes[0];
+const CLASSES = FACTS.sizes[FACTS.sizes.length - 1];
+
+/* Of a hidden or last layer, numbered from 0, and of a neuron in it. */
+const layerName = (number) => (number === FACTS.sizes.length - 2 ? "output layer" : `hidden layer ${number + 1}`);
+const neuronName = (number, j) =>
+  number === FACTS.sizes.length - 2 ? `output ${j}` : `${layerName(number)}, neuron ${j}`;
+
+/* Of what a neuron of a layer listens to. */
+function sourceName(number, k) {
+  if (number > 0) return `neuron ${k}`;
+  if (!CHANNELS) return `input ${k}`;
+  const pixel = Math.floor(k / CHANNELS);
+  return `pixel in row ${Math.floor(pixel / WIDTH)}, column ${pixel % WIDTH}`;
+}
+
+const now = {
+  network: null, // as it was kept, until somebody turns a dial
+  kept: null, // copies of the layers as they were kept
+  inputs: new Float64Array(PIXELS),
+  position: null, // of the test example among the images of this page, or null
+  wanted: 0,
+  chosen: { layer: 0, neuron: 0 },
+  pass: null,
+  nudges: null,
+  targets: () => oneHot(now.wanted, CLASSES),
+};
+
+const parts = [];
+let asked = false;
+let resting = null;
+
+/* A part of the page: `draw` runs before the next frame after one of `causes` changed ("inputs", "network", "wanted",
+   "chosen"). What is scrolled out of sight waits until nothing changes any more. */
+function part(place, causes, draw) {
+  const made = { causes, draw, stale: true, seen: false };
+  parts.push(made);
+  new IntersectionObserver(
+    (entries) => {
+      made.seen = entries[entries.length - 1].isIntersecting;
+      if (made.seen && made.stale) askForFrame();
+    },
+    { rootMargin: "200px" },
+  ).observe(place);
+  return made;
+}
+
+function changed(...causes) {
+  if (causes.includes("inputs") || causes.includes("network")) now.pass = now.nudges = null;
+  if (causes.includes("wanted")) now.nudges = null;
+  for (const each of parts) if (each.causes.some((cause) => causes.includes(cause))) each.stale = true;
+  if (causes.includes("network")) sample.start();
+  askForFrame();
+}
+
+function askForFrame() {
+  if (!asked) requestAnimationFrame(drawFrame);
+  asked = true;
+}
+
+function drawFrame() {
+  asked = false;
+  now.pass ??= forwardPass(now.network, now.inputs);
+  for (const each of parts) if (each.stale && each.seen) drawPart(each);
+  clearTimeout(resting);
+  if (parts.some(({ stale }) => stale)) resting = setTimeout(drawUnseen, 150);
+}
+
+function drawPart(each) {
+  each.stale = false;
+  each.draw();
+}
+
+/* One at a time: somebody may take up the pen again. */
+function drawUnseen() {
+  const each = parts.find(({ stale }) => stale);
+  if (!each) return;
+  now.pass ??= forwardPass(now.network, now.inputs);
+  drawPart(each);
+  resting = setTimeout(drawUnseen, 0);
+}
+
+const wantedNow = () => (now.nudges ??= nudgesOf(now.network, now.pass, now.targets()));
+
+async function bytesOf(text, deflated) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  if (!deflated) return bytes;
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+let images = new Uint8Array(0);
+
+/* The inputs of the page's test examples, made once: the sample is gone through again and again. */
+const madeInputs = [];
+function inputsOf(position) {
+  return (madeInputs[position] ??= Float64Array.from(
+    images.subarray(position * PIXELS, (position + 1) * PIXELS),
+    (level) => level / 255,
+  ));
+}
+
+function choose(layer, neuron) {
+  now.chosen = { layer, neuron };
+  changed("chosen");
+}
+
+function want(wanted) {
+  now.wanted = wanted;
+  const radio = document.querySelector(`#wanted input[value="${wanted}"]`);
+  if (radio) radio.checked = true;
+  changed("wanted");
+}

@@ -1,0 +1,149 @@
+"""The page as a file: what is refused, what is escaped, how large it is, and the command that it tells."""
+
+import base64
+import json
+import re
+import shlex
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlp_jax import load_params
+from mlp_jax.cli import main
+from mlp_jax.commands.shared import command_of
+from mlp_jax.runs import Run
+
+
+def facts_of(path):
+    [facts] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(), re.DOTALL)
+    return json.loads(facts)
+
+
+def refused(capsys, *arguments):
+    """The one line that a command which is refused says."""
+    assert main([*map(str, arguments)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+def test_it_is_one_file_that_asks_for_nothing(make_run, report):
+    path = report(make_run())
+    page = path.read_text()
+    assert path.name == "report.html"
+    assert len(page) < 3e6
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", page)
+    assert "http" not in re.sub(r"http-equiv|http://www\.w3\.org/2000/svg", "", page)
+
+
+def test_its_numbers_are_those_of_evaluate(make_run, report, capsys):
+    run = make_run()
+    facts = facts_of(report(run))
+    assert main(["evaluate", str(run)]) == 0
+    evaluated = json.loads(capsys.readouterr().out.splitlines()[-1])
+    confusion = np.array(facts["confusion"])
+    assert confusion.trace() == evaluated["of"] - evaluated["wrong"]
+    assert len(facts["labels"]) == len(facts["answers"]) == len(facts["indices"]) == len(set(facts["indices"]))
+    assert facts["sample"] == 1000
+    assert [line["epoch"] for line in facts["metrics"]] == [1, 2]
+
+
+def test_parameters_stand_in_it_as_they_are(make_run, report):
+    run = make_run()
+    there = np.frombuffer(base64.b64decode(facts_of(report(run))["parameters"]), "<f4")
+    params = load_params(run / "params.safetensors")
+    np.testing.assert_array_equal(there, np.concatenate([np.ravel(leaf) for layer in params for leaf in layer]))
+
+
+def test_a_network_trained_past_its_last_snapshot_ends_the_scrubber(make_run, report):
+    run = make_run()
+    assert facts_of(report(run))["snapshots"]["epochs"] == [0, 1, 2]
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "loss": 0.5, "test_accuracy": 0.9, "seconds": 1.0}\n')
+    assert facts_of(report(run))["snapshots"]["epochs"] == [0, 1, 2, 3]
+
+
+def test_names_from_files_are_escaped(make_run, report, tmp_path):
+    run = make_run("<script>alert(1)<")
+    text = "</script><script>alert(2)</script><!--"
+    experiment = {"claim": text, "source": text, "finding": text, "holds": True}
+    (run / "noise.json").write_text(json.dumps(experiment))
+    path = report(run)
+    page = path.read_text()
+    assert "alert(1)" not in page.replace("&lt;script&gt;alert(1)&lt;", "")
+    assert page.count("</script>") == 2
+    assert "<!--" not in page
+    assert facts_of(path)["experiments"][0]["claim"] == text
+
+
+@pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
+def test_parameters_that_are_no_numbers_are_refused(make_run, capsys, value):
+    def spoil(params):
+        return (params[0]._replace(weights=params[0].weights.at[3, 5].set(value)), *params[1:])
+
+    assert "1 numbers in layers.0.weights that are not finite" in refused(capsys, "report", make_run(change=spoil))
+
+
+def test_what_is_no_run_or_has_no_parameters_is_refused(make_run, capsys, tmp_path):
+    assert "is no run" in refused(capsys, "report", tmp_path / "nowhere")
+    run = make_run()
+    (run / "params.safetensors").unlink()
+    assert "params.safetensors" in refused(capsys, "report", run)
+    assert "params.safetensors" in refused(capsys, "serve", run)
+    assert not (run / "report.html").exists()
+
+
+def test_other_data_than_the_network_learned_are_refused(make_run, capsys):
+    assert "784 pixels and 10 classes" in refused(capsys, "report", make_run(sizes=(100, 10)))
+
+
+def test_a_network_too_large_to_look_at_is_refused(make_run, capsys):
+    assert "at most" in refused(capsys, "report", make_run(sizes=(784, 12_000, 10)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("snapshots.npz", b"no zip"),
+        ("metrics.jsonl", b"no JSON\n"),
+        ("metrics.jsonl", b'{"epoch": 1}\n'),
+        ("noise.json", b"[]"),
+        ("noise.png", b"no PNG"),
+    ],
+)
+def test_a_damaged_file_is_named(make_run, capsys, name, content):
+    run = make_run()
+    (run / "noise.json").write_text('{"claim": "c", "source": "s", "finding": "f", "holds": true}')
+    (run / name).write_bytes(content)
+    assert name in refused(capsys, "report", run)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "",
+        "--preset nielsen --learning-rate 1 --validation 50000",
+        "--hidden relu --output softmax --cost cross_entropy --optimizer adam --learning-rate 0.001 --seed 5 --shift 1",
+        "--gradient suggested_activations --step 0.25 --angles --schedule constant --standard-normal",
+    ],
+)
+def test_the_command_that_it_tells_makes_the_same_run(tmp_path, flags):
+    small = "--sizes 784 6 10 --epochs 1 --batch-size 2000"
+    assert main(["train", *small.split(), *flags.split(), "--out", str(tmp_path / "one")]) == 0
+    [program, *again] = shlex.split(command_of(Run.open(tmp_path / "one").config))
+    assert program == "mlp-jax"
+    assert main([*again, "--out", str(tmp_path / "other")]) == 0
+    one, other = (Run.open(tmp_path / name) for name in ("one", "other"))
+    assert one.config == other.config
+    for name in ("params.safetensors", "snapshots.npz"):
+        assert (one.directory / name).read_bytes() == (other.directory / name).read_bytes()
+
+
+def test_a_member_of_a_sweep_has_a_page_and_no_command(tmp_path, report):
+    flags = "--sizes 784 4 10 --epochs 1 --batch-size 2000 --seeds 2"
+    assert main(["sweep", *flags.split(), "--out", str(tmp_path / "sweep")]) == 0
+    members = [path.parent for path in (tmp_path / "sweep").rglob("params.safetensors")]
+    assert members
+    assert facts_of(report(members[0]))["command"] == ""
