@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -40,7 +42,8 @@ def make_run(tmp_path):
 def trained(tmp_path_factory):
     """A run of the network of the lessons that has learned its digits."""
     directory = tmp_path_factory.mktemp("trained") / "run"
-    assert main(["train", "--epochs", "10", "--out", str(directory)]) == 0
+    command = [sys.executable, "-m", "mlp_jax.cli", "train", "--epochs", "10", "--out", str(directory)]
+    subprocess.run(command, check=True)  # apart: Playwright's greenlets and Orbax's threads do not go together
     return directory
 
 

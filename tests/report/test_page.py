@@ -186,11 +186,10 @@ def test_by_keyboard_alone(opened, trained):
     wanted = "undo-stroke erases previous next mistake noise pen-width centres wanted step take-step bias off paint"
     assert set(wanted.split()) <= reached
     page.focus("#neurons button[tabindex='0']")
-    before = page.text_content("#neuron-name")
+    assert page.text_content("#neuron-name") == "Hidden layer 1, neuron 0"
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
-    frame(page)
-    assert page.text_content("#neuron-name") != before == "Hidden layer 1, neuron 0"
+    until(page, "byId('neuron-name').textContent === 'Hidden layer 2, neuron 1'")
     said = page.evaluate("document.activeElement.getAttribute('aria-label')")
     assert said.startswith("hidden layer 2, neuron 1: weighted sum")
     page.keyboard.press("Enter")
@@ -292,7 +291,7 @@ def test_a_bias_a_switch_and_a_brush_change_the_accuracy(opened, trained):
     page.check("#off")
     frame(page)
     assert page.evaluate("now.pass.activations[2][0]") == 0
-    assert page.text_content("#neuron-numbers dd:last-child") == "switched off: its activation is 0"
+    until(page, "document.querySelector('#neuron-numbers dd:last-child').textContent.startsWith('switched off')")
     off = accuracy(page)
     assert off < kept
     choose(page, 0, 3)
