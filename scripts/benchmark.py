@@ -8,6 +8,7 @@
     python scripts/benchmark.py startup --out startup.json
     python scripts/benchmark.py checkpoints --rounds 15
     python scripts/benchmark.py stream --scratch /var/tmp --out stream.json
+    python scripts/benchmark.py page --rounds 100
 
 Contestants take turns, so that a machine whose speed drifts drifts for all of them; the first call of each, which
 compiles or warms up, is not counted. Other packages take part where they are installed:
@@ -168,6 +169,18 @@ def stream(
     main(repeat, stream, sizes, batch_size, rounds, scratch, out)
 
 
+def page(rounds: int = 60, out: Path | None = None) -> None:
+    """The page of a run in a browser: first paint, and frames that show what a visitor does.
+
+    Args:
+        rounds: how often each thing is done.
+        out: a file for the same as JSON, with the machine and the versions.
+    """
+    from benchmarks.page import main
+
+    main(rounds, out)
+
+
 if __name__ == "__main__":
     commands = {
         "epoch": epoch,
@@ -177,6 +190,7 @@ if __name__ == "__main__":
         "startup": startup,
         "checkpoints": checkpoints,
         "stream": stream,
+        "page": page,
     }
     try:
         tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
