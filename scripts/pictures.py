@@ -38,7 +38,7 @@ def main(directory: Annotated[Path, tyro.conf.Positional], out: Path = PICTURES)
         out.mkdir(exist_ok=True)
         draw_training(Run.open(directory).directory, out / "training.png")
         photograph(directory, out / "page.png")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         print("pictures.py:", *str(error).split(), file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -77,6 +77,8 @@ def photograph(directory: Path, path: Path) -> None:
         file = Path(scratch, "report.html")
         file.write_text(made(directory), encoding="utf-8")
         page = open_page(browser, file, 1440, 900)
+        if not page.is_visible("#clear"):
+            raise ValueError(f"{directory} has no images of one channel, which one can draw on")
         page.click("#clear")
         box = page.locator("#pad").bounding_box()
         angles = np.linspace(-0.75 * np.pi, 0.5 * np.pi, 25)

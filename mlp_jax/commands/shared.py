@@ -132,10 +132,12 @@ def open_run(directory: Path) -> tuple[Run, Model, Params]:
 def command_of(config: Mapping[str, Any]) -> str:
     """The command line that makes such a run again, of the settings that differ from those it would have anyway.
 
+    One that went on with more epochs than it began with is not quite made again: its schedule was another at first.
     Empty for a run that `mlp-jax train` did not make, a member of a sweep for instance.
     """
     preset = config.get("preset", "lesson")
-    if not {"checkpoint_every", "optimizer"} <= config.keys() or preset not in arguments.PRESETS:
+    made_by_train = {"checkpoint_every", "optimizer"} <= config.keys()
+    if not made_by_train or not isinstance(preset, str) or preset not in arguments.PRESETS:
         return ""
     words = ["mlp-jax", "train"]
     usual = asdict(arguments.preset(arguments.Train, preset)) | {"preset": "lesson"}

@@ -5,6 +5,7 @@ async function begin() {
   now.network = makeNetwork(FACTS, parameters);
   now.kept = copyOfLayers(now.network);
   images = await bytesOf(FACTS.images, true);
+  if (CHANNELS) document.documentElement.style.setProperty("--shape", `${WIDTH} / ${HEIGHT}`);
   beginDraw();
   beginLights();
   beginNeuron();

@@ -1,7 +1,12 @@
 /* Hands on the dials of the chosen neuron. */
 
 const BRUSH = 1.6; // radius in pixels
-let scaledFrom = null; // the weights before the slider that multiplies them was touched
+let scaledFrom = null; // the weights before the slider that multiplies them was touched, until something else is
+
+function turned() {
+  forgetSteps();
+  changed("network");
+}
 
 const keptLayer = () => now.kept[now.chosen.layer];
 
@@ -18,7 +23,7 @@ function paintWeight(x, y) {
     for (let channel = 0; channel < CHANNELS; channel++) layer.weights[start + pixel * CHANNELS + channel] = value;
   }
   scaledFrom = null;
-  changed("network");
+  turned();
 }
 
 function drawDials(painting, { bias, scale, brush }) {
@@ -27,7 +32,8 @@ function drawDials(painting, { bias, scale, brush }) {
   setText(byId("dial-name"), capital(neuronName(number, j)));
   bias.set(layer.biases[j]);
   brush.say();
-  if (scaledFrom === null || scaledFrom.of !== j || scaledFrom.layer !== number) scale.set(1);
+  if (scaledFrom?.of !== j || scaledFrom.layer !== number) scaledFrom = null;
+  if (scaledFrom === null) scale.set(1);
   byId("off").checked = layer.off[j] === 1;
   byId("off-place").hidden = number === now.network.layers.length - 1; // an answer is no part to do without
   byId("paint-place").hidden = !asPicture();
@@ -47,7 +53,7 @@ function drawWeightSliders(layer, j) {
   const place = byId("weight-sliders");
   const weights = row(layer, j);
   if (slid.of !== of) {
-    const places = weights.length <= LISTED ? Array.from(weights.keys()) : strongestOf(weights, LISTED);
+    const places = listedOf(weights);
     slid = { of, places };
     const reach = String(Math.max(1, 2 * largest(row(keptLayer(), j))));
     const lines = places.map((k) =>
@@ -71,10 +77,9 @@ function drawWeightSliders(layer, j) {
 /* Everything, or one neuron, as it was kept. */
 function resetDials(everything) {
   scaledFrom = null;
+  forgetSteps();
   if (everything) {
     now.network.layers = copyOfLayers({ layers: now.kept });
-    before.length = 0;
-    byId("undo-step").disabled = true;
     setText(byId("step-note"), "");
   } else {
     const { neuron: j } = now.chosen;
@@ -84,7 +89,6 @@ function resetDials(everything) {
     layer.off[j] = 0;
   }
   changed("network");
-  speakLater();
 }
 
 function beginDials() {
@@ -102,19 +106,18 @@ function beginDials() {
   Object.assign(byId("bias"), { min: -reach, max: reach });
   const bias = slider("bias", inDigits, (value) => {
     chosenLayer().biases[now.chosen.neuron] = value;
-    changed("network");
+    turned();
   });
   const scale = slider(
     "scale",
     (value) => value.toFixed(2),
     (value) => {
       const { layer, neuron } = now.chosen;
-      if (scaledFrom?.of !== neuron || scaledFrom.layer !== layer)
-        scaledFrom = { layer, of: neuron, weights: row(chosenLayer(), neuron).slice() };
+      scaledFrom ??= { layer, of: neuron, weights: row(chosenLayer(), neuron).slice() };
       scaledFrom.weights.forEach(
         (weight, k) => (chosenLayer().weights[neuron * chosenLayer().nIn + k] = value * weight),
       );
-      changed("network");
+      turned();
     },
   );
   const brush = slider(
@@ -124,12 +127,13 @@ function beginDials() {
   );
   byId("off").addEventListener("change", ({ target }) => {
     chosenLayer().off[now.chosen.neuron] = Number(target.checked);
-    changed("network");
+    turned();
   });
   byId("weight-sliders").addEventListener("input", ({ target }) => {
     const layer = chosenLayer();
     layer.weights[now.chosen.neuron * layer.nIn + Number(target.dataset.place)] = Number(target.value);
-    changed("network");
+    scaledFrom = null;
+    turned();
   });
   byId("reset").addEventListener("click", () => resetDials(true));
   byId("reset-neuron").addEventListener("click", () => resetDials(false));

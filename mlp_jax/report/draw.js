@@ -40,26 +40,46 @@ function inkStrokes(strokes, width, height, base, scale = 1, shift = [0, 0]) {
     let before = placed(stroke.points[0]);
     for (const point of stroke.points.length > 1 ? stroke.points.slice(1) : stroke.points) {
       const here = placed(point);
-      inkSegment(pixels, width, height, before, here, stroke);
+      // A pen keeps its width where its strokes grow; an eraser has to take away as much as it did.
+      const pen = stroke.erases ? { ...stroke, width: scale * stroke.width } : stroke;
+      inkSegment(pixels, width, height, before, here, pen);
       before = here;
     }
   }
   return pixels;
 }
 
+/* From where to where ink lies, [left, right] and [top, bottom], its pen not counted. */
+function inkBounds(strokes, width, height, pen) {
+  if (!strokes.some((stroke) => stroke.erases)) {
+    const points = strokes.flatMap((stroke) => stroke.points);
+    return [0, 1].map((axis) => [
+      points.reduce((low, point) => Math.min(low, point[axis]), Infinity),
+      highest(points.map((point) => point[axis])),
+    ]);
+  }
+  const left = [[], []]; // what an eraser leaves, only its pixels tell
+  inkStrokes(strokes, width, height, null).forEach((ink, place) => {
+    if (ink > 0.5) [place % width, Math.floor(place / width)].forEach((at, axis) => left[axis].push(at + 0.5));
+  });
+  return left.map((places) => {
+    const [low, high] = [-highest(places.map((at) => -at)), highest(places)];
+    const rim = Math.min((pen - 1) / 2, (high - low) / 2);
+    return [low + rim, high - rim];
+  });
+}
+
 /* Scaled so that the longer side is 20 pixels of 28, then moved until the centre of mass is that of the frame. */
 function inkCentred(strokes, width, height) {
   const drawn = strokes.filter((stroke) => !stroke.erases);
   if (drawn.length === 0) return new Float64Array(width * height);
-  const bounds = [0, 1].map((axis) => {
-    const ends = drawn.flatMap((stroke) => stroke.points.map((point) => point[axis]));
-    return [Math.min(...ends), Math.max(...ends)];
-  });
-  const pen = Math.max(...drawn.map((stroke) => stroke.width));
+  const pen = highest(drawn.map((stroke) => stroke.width));
+  const bounds = inkBounds(strokes, width, height, pen);
+  if (!Number.isFinite(bounds[0][0])) return new Float64Array(width * height);
   const box = (BOX / 28) * Math.min(width, height);
   const longest = Math.max(...bounds.map(([low, high]) => high - low));
   // A dot is not blown up to a disc of 20 pixels; what is longer is scaled without its pen, which keeps its width.
-  const scale = longest < 2 ? 1 : (box - pen) / longest;
+  const scale = longest < 2 ? 1 : Math.max(1, box - pen) / longest;
   const middles = bounds.map(([low, high]) => (low + high) / 2);
   const frame = [width, height];
   let shift = frame.map((side, axis) => side / 2 - scale * middles[axis]);
@@ -100,7 +120,8 @@ function makePad(canvas, width, height, changed) {
   };
 
   const begin = (point) => {
-    drawing = { points: [point], width: pad.width, softness: pad.softness, erases: pad.erases };
+    const scale = Math.min(width, height) / 28;
+    drawing = { points: [point], width: scale * pad.width, softness: scale * pad.softness, erases: pad.erases };
     pad.strokes.push(drawing);
     inkSegment(raw, width, height, point, point, drawing);
     grown();
@@ -115,16 +136,10 @@ function makePad(canvas, width, height, changed) {
     drawing.points.push(point);
     inkSegment(raw, width, height, last, point, drawing);
   };
-  const at = (event) => {
-    const frame = canvas.getBoundingClientRect();
-    return [
-      ((event.clientX - frame.left) / frame.width) * width,
-      ((event.clientY - frame.top) / frame.height) * height,
-    ];
-  };
+  const at = (event) => placeOn(canvas, event, width, height);
 
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
+    if (!draws(event)) return;
     canvas.setPointerCapture(event.pointerId);
     canvas.focus({ preventScroll: true });
     pad.cursor = null;
@@ -151,6 +166,7 @@ function makePad(canvas, width, height, changed) {
       ];
       if (drawing) add(pad.cursor.slice());
     } else if (event.key === " " || event.key === "Enter") {
+      if (event.repeat) return event.preventDefault(); // a key held down is pressed once
       if (drawing) drawing = null;
       else return (begin(pad.cursor.slice()), event.preventDefault());
     } else if (event.key === "Escape") {
@@ -169,10 +185,11 @@ function makePad(canvas, width, height, changed) {
     pad.show();
   });
   pad.undo = () => {
+    if (pad.strokes.length === 0) return;
     pad.strokes.pop();
     raw = inkStrokes(pad.strokes, width, height, pad.base);
     grown();
   };
-  pad.redraw = grown;
+  pad.redraw = () => pad.base || grown(); // what was loaded lies as it should
   return pad;
 }

@@ -128,7 +128,7 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
             {"epoch": int(line["epoch"]), **{name: float(line[name]) for name in ("loss", "test_accuracy")}}
             for line in metrics
         ]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise RunError(f"{path} is damaged: a line lacks what training logs ({error!r})") from error
 
 

@@ -127,6 +127,7 @@ function beginInputs() {
     inputs[Number(target.dataset.place)] = clamp(Number(target.value) || 0, 0, 1);
     given(inputs);
   });
+  byId("inputs").addEventListener("change", showInputs); // as it was taken, from 0 to 1
   byId("clear-inputs").addEventListener("click", () => {
     given(new Float64Array(PIXELS));
     showInputs();

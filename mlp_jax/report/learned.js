@@ -4,7 +4,7 @@
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const CHART_HEIGHT = 240;
 let chartWidth = 560; // as wide as its place when the page opens: text scaled down on a telephone cannot be read
-const MARGIN = { left: 56, right: 12, top: 12, bottom: 34 };
+const MARGIN = { left: 72, right: 12, top: 12, bottom: 34 };
 const OPENED = 60; // images of a cell that are shown
 
 function drawn(tag, attributes, ...children) {
@@ -25,13 +25,14 @@ function ticks(low, high, count) {
   return found;
 }
 
-/* One curve over the epochs: {title, points: [[epoch, value], ...], said: value to text}. */
-function chart({ title, points, said }) {
+/* One curve over the epochs: {title, points: [[epoch, value], ...], said: value to text, most: no value is above}. */
+function chart({ title, points, said, most }) {
   const [first, last] = [points[0][0], points[points.length - 1][0]];
   const values = points.map(([, value]) => value);
   let [low, high] = [Math.min(...values), Math.max(...values)];
-  if (low === high)
-    [low, high] = [low - Math.max(1e-3, Math.abs(low) / 10), high + Math.max(1e-3, Math.abs(high) / 10)];
+  const least = Math.max(1e-6, 1e-6 * Math.abs(high)); // what an axis can show
+  if (high - low < least) [low, high] = [low - Math.max(1e-3, 0.1 * Math.abs(low)), high + Math.max(1e-3, 0.1 * high)];
+  high = Math.min(high, most);
   const x = (epoch) =>
     MARGIN.left + ((epoch - first) / Math.max(1, last - first)) * (chartWidth - MARGIN.left - MARGIN.right);
   const y = (value) =>
@@ -72,15 +73,16 @@ function chart({ title, points, said }) {
 }
 
 function drawCurves() {
+  const accuracy = FACTS.settings.validation ? "Accuracy on training images held out" : "Test accuracy";
   const curves = [
-    { title: "Mean cost of an epoch", key: "loss", said: inDigits },
-    { title: "Test accuracy", key: "test_accuracy", said: (value) => `${(100 * value).toFixed(1)} %` },
+    { title: "Mean cost of an epoch", key: "loss", said: inDigits, most: Infinity },
+    { title: accuracy, key: "test_accuracy", said: (value) => `${(100 * value).toFixed(2)} %`, most: 1 },
   ];
   const place = byId("curves");
   chartWidth = clamp(place.clientWidth, 260, 560);
-  for (const { title, key, said } of curves) {
+  for (const { title, key, said, most } of curves) {
     const points = FACTS.metrics.filter((line) => Number.isFinite(line[key])).map((line) => [line.epoch, line[key]]);
-    if (points.length) place.append(chart({ title, points, said }));
+    if (points.length) place.append(chart({ title, points, said, most }));
   }
   if (!place.children.length)
     return place.append(element("p", { class: "help" }, "No epoch has been kept of this run."));
@@ -95,7 +97,7 @@ function drawCurves() {
   const head = element(
     "tr",
     {},
-    ...["epoch", "cost", "test accuracy"].map((text) => element("th", { scope: "col" }, text)),
+    ...["epoch", "cost", accuracy.toLowerCase()].map((text) => element("th", { scope: "col" }, text)),
   );
   const table = element(
     "div",
@@ -140,15 +142,16 @@ async function beginSnapshots() {
   draw(snapshots.epochs.length - 1);
   const kept =
     snapshots.neurons < FACTS.sizes[1] ? `The first ${snapshots.neurons} of ${FACTS.sizes[1]} neurons. ` : "";
+  const first = snapshots.epochs[0] === 0 ? "Epoch 0 is before training. " : "";
   setText(
     byId("snapshots-note"),
-    `${kept}Epoch 0 is before training. The strongest colour is a weight of ±${inDigits(most)}, in every epoch.`,
+    `${kept}${first}The strongest colour is a weight of ±${inDigits(most)}, in every epoch.`,
   );
 }
 
 function beginConfusion() {
   const { confusion } = FACTS;
-  const most = Math.max(1, ...confusion.flatMap((line, label) => line.filter((_, answer) => answer !== label)));
+  const most = Math.max(1, ...confusion.map((line, label) => highest(line.filter((_, answer) => answer !== label))));
   const head = element(
     "tr",
     {},

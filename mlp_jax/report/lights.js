@@ -22,7 +22,7 @@ function layOut() {
   const canvas = byId("lights");
   const { width, height } = canvas.getBoundingClientRect();
   sheet = makeSheet(canvas, width, height, Math.min(SHARPEST, window.devicePixelRatio || 1));
-  const side = Math.min(0.3 * width, 190, height);
+  const side = Math.min(0.3 * width, 190, (height * GRID[0]) / GRID[1]);
   inputFrame = { x: 6, y: (height - (side * GRID[1]) / GRID[0]) / 2, width: side, height: (side * GRID[1]) / GRID[0] };
   const depth = now.network.layers.length;
   const left = side + 6 + (width - side) * (depth === 1 ? 0.9 : 0.24);
@@ -37,6 +37,7 @@ function layOut() {
       middle + (Math.floor(j / rows) - (columns - 1) / 2) * across,
       ((j % rows) + 0.5) * down,
     ]);
+    places.reach = [columns > 1 ? 0.5 * across : 12, 0.5 * down].map((room) => Math.min(12, room));
     places.radius = Math.max(1.5, Math.min(9, 0.4 * down, columns > 1 ? 0.45 * across : 9));
     return places;
   });
@@ -47,15 +48,12 @@ function placeButtons() {
   lamps.forEach((places, number) =>
     places.forEach(([x, y], j) => {
       const button = buttonOf(number, j);
-      const reach = Math.max(
-        places.radius + 3,
-        Math.min(12, 0.5 * (places.length > 1 ? Math.abs(places[1][1] - places[0][1]) : 24)),
-      );
+      const [aside, up] = places.reach;
       Object.assign(button.style, {
-        left: `${x - reach}px`,
-        top: `${y - reach}px`,
-        width: `${2 * reach}px`,
-        height: `${2 * reach}px`,
+        left: `${x - aside}px`,
+        top: `${y - up}px`,
+        width: `${2 * aside}px`,
+        height: `${2 * up}px`,
       });
     }),
   );
@@ -121,7 +119,7 @@ function drawLights() {
       ];
     };
     drawEdges(edges, number === 0 ? ofPixel : (k) => lamps[number - 1][k], (j) => lamps[number][j]);
-    if (of > EDGES) fewer.push(`the strongest ${EDGES} of ${inEnglish(of)} into ${layerName(number)}`);
+    if (of > EDGES) fewer.push(`the strongest ${edges.length} of ${inEnglish(of)} into ${layerName(number)}`);
     if (layer.nOut > SHOWN) fewer.push(`the first ${SHOWN} of ${layer.nOut} neurons of ${layerName(number)}`);
   });
   develop(sheet);
@@ -129,6 +127,7 @@ function drawLights() {
   enlarge(sheet, inputFrame, packedPixels(now.inputs, GRID[0] * GRID[1]), GRID[0]);
   layers.forEach(drawLamps);
   showSheet(sheet);
+  if (document.activeElement.dataset.layer) sayNeuron(document.activeElement);
   setText(byId("edges-note"), fewer.length ? `Drawn here: ${fewer.join("; ")}.` : "");
 }
 
@@ -146,7 +145,13 @@ function drawLamps({ off }, number) {
 }
 
 /* Three digits, and no powers of ten beside the bars: who reads them may never have seen one. */
-const plainly = (a) => (Math.abs(a) < 1000 ? a.toFixed(3).replace("-", "−") : inDigits(a));
+const plainly = (a) =>
+  Math.abs(a) < 1000
+    ? a
+        .toFixed(3)
+        .replace(/^-(?!0\.000$)/, "−")
+        .replace("-", "")
+    : inDigits(a);
 
 function drawOutputs() {
   const a = outputsOf(now.pass);
@@ -168,10 +173,8 @@ function drawOutputs() {
       : FACTS.labels[now.position] === best
         ? ", which is right"
         : `, but it is a ${FACTS.labels[now.position]}`;
-  setText(
-    byId("sure"),
-    `with ${plainly(a[best])}${right}${CLASSES > 1 ? `; next comes ${second} with ${plainly(a[second])}` : ""}`,
-  );
+  setText(byId("sure"), `with ${plainly(a[best])}${right}`);
+  setText(byId("second"), CLASSES > 1 ? `Next comes ${second} with ${plainly(a[second])}` : "");
 }
 
 function beginLights() {
@@ -205,8 +208,16 @@ function beginLights() {
   }).observe(byId("lights-place"));
 }
 
+const neuronOf = ({ dataset }) => [Number(dataset.layer), Number(dataset.neuron)];
+
+/* For who listens to the one in focus. The others keep their plain names: to say all would cost a frame. */
+function sayNeuron(button) {
+  const [layer, neuron] = neuronOf(button);
+  const [z, a] = [now.pass.sums[layer][neuron], now.pass.activations[layer + 1][neuron]].map(inDigits);
+  button.setAttribute("aria-label", `${neuronName(layer, neuron)}: weighted sum ${z}, activation ${a}`);
+}
+
 function listenToNeurons(place) {
-  const of = ({ dataset }) => [Number(dataset.layer), Number(dataset.neuron)];
   const reach = (button, hold) => {
     for (const each of place.querySelectorAll('[tabindex="0"], [aria-pressed="true"]')) {
       each.tabIndex = -1;
@@ -214,19 +225,19 @@ function listenToNeurons(place) {
     }
     button.tabIndex = 0;
     if (hold !== undefined) button.setAttribute("aria-pressed", String((held = hold)));
-    choose(...of(button));
+    choose(...neuronOf(button));
   };
   place.addEventListener("pointerover", ({ target, pointerType }) => {
-    if (pointerType === "mouse" && !held && target.dataset.layer) choose(...of(target));
+    if (pointerType === "mouse" && !held && target.dataset.layer) choose(...neuronOf(target));
   });
   place.addEventListener("focusin", ({ target }) => {
     if (!target.dataset.layer || !target.matches(":focus-visible")) return;
-    const [layer, neuron] = of(target);
     now.pass ??= forwardPass(now.network, now.inputs);
-    const [z, a] = [now.pass.sums[layer][neuron], now.pass.activations[layer + 1][neuron]].map(inDigits);
-    // Kept current for the one in focus only: all would cost a frame.
-    target.setAttribute("aria-label", `${neuronName(layer, neuron)}: weighted sum ${z}, activation ${a}`);
-    reach(target);
+    sayNeuron(target);
+    reach(target, held || undefined); // what is held goes along
+  });
+  place.addEventListener("focusout", ({ target }) => {
+    if (target.dataset.layer) target.setAttribute("aria-label", neuronName(...neuronOf(target)));
   });
   place.addEventListener("click", ({ target }) => {
     if (target.dataset.layer) reach(target, target.getAttribute("aria-pressed") !== "true");
@@ -235,7 +246,7 @@ function listenToNeurons(place) {
     const step = ARROWS[event.key];
     if (!step || !event.target.dataset.layer) return;
     event.preventDefault();
-    const [layer, neuron] = of(event.target);
+    const [layer, neuron] = neuronOf(event.target);
     const to = clamp(layer + step[0], 0, lamps.length - 1);
     const there =
       to === layer

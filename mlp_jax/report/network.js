@@ -17,8 +17,11 @@ const ACTIVATIONS = {
   identity: { value: (z) => z, derivative: () => 1 },
 };
 
+/* Math.max takes no more numbers than a call has room for. */
+const highest = (values) => values.reduce((most, value) => Math.max(most, value), -Infinity);
+
 function softmax(z) {
-  const most = Math.max(...z); // exp of more than 709 is infinite
+  const most = highest(z); // exp of more than 709 is infinite
   const powers = z.map((sum) => Math.exp(sum - most));
   const total = powers.reduce((sum, power) => sum + power, 0);
   return powers.map((power) => power / total);
@@ -65,7 +68,7 @@ const COSTS = {
   },
   softmax_cross_entropy: {
     value: (z, a, y) => {
-      const most = Math.max(...z);
+      const most = highest(z);
       const total = Math.log(sumOver(z, (sum) => Math.exp(sum - most)));
       return -sumOver(z, (sum, j) => (y[j] === 0 ? 0 : y[j] * (sum - most - total)));
     },
@@ -150,10 +153,14 @@ function backwardPass(network, { sums, activations }, targets) {
   const deltas = [];
   deltas[last] = costOf(network).bySums(sums[last], activations[last + 1], targets, network.output);
   for (let number = last - 1; number >= 0; number--) {
-    const heard = backThrough(network.layers[number + 1], deltas[number + 1]);
-    const delta = gradientThrough(network.hidden, sums[number], heard);
     const { off } = network.layers[number];
-    deltas[number] = delta.map((value, j) => (off[j] ? 0 : value)); // its sum changes nothing
+    const heard = backThrough(network.layers[number + 1], deltas[number + 1]);
+    // Nobody hears a neuron that is off; but after softmax its sum is still heard in what the others say.
+    deltas[number] = gradientThrough(
+      network.hidden,
+      sums[number],
+      heard.map((value, j) => (off[j] ? 0 : value)),
+    );
   }
   return deltas;
 }

@@ -4,6 +4,7 @@ const TERMS = 6; // of a sum that are written out
 const LISTED = 32; // of its weights, where they are no picture
 
 const row = (layer, j) => layer.weights.subarray(j * layer.nIn, (j + 1) * layer.nIn);
+const listedOf = (weights) => (weights.length <= LISTED ? Array.from(weights.keys()) : strongestOf(weights, LISTED));
 const chosenLayer = () => now.network.layers[now.chosen.layer];
 const asPicture = () => now.chosen.layer === 0 && CHANNELS > 0;
 
@@ -54,7 +55,7 @@ function listWeights(weights, before, products) {
   const of = `${now.chosen.layer} ${now.chosen.neuron}`;
   const place = byId("neuron-weights");
   if (listed.of !== of) {
-    const places = weights.length <= LISTED ? Array.from(weights.keys()) : strongestOf(weights, LISTED);
+    const places = listedOf(weights);
     listed = { of, places };
     const head = element(
       "tr",

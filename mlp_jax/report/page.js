@@ -15,7 +15,8 @@ function sourceName(number, k) {
   if (number > 0) return `neuron ${k}`;
   if (!CHANNELS) return `input ${k}`;
   const pixel = Math.floor(k / CHANNELS);
-  return `pixel in row ${Math.floor(pixel / WIDTH)}, column ${pixel % WIDTH}`;
+  const colour = CHANNELS > 1 ? `, ${["red", "green", "blue"][k % CHANNELS]}` : "";
+  return `pixel in row ${Math.floor(pixel / WIDTH)}, column ${pixel % WIDTH}${colour}`;
 }
 
 const now = {
@@ -39,13 +40,10 @@ let resting = null;
 function part(place, causes, draw) {
   const made = { causes, draw, stale: true, seen: false };
   parts.push(made);
-  new IntersectionObserver(
-    (entries) => {
-      made.seen = entries[entries.length - 1].isIntersecting;
-      if (made.seen && made.stale) askForFrame();
-    },
-    { rootMargin: "200px" },
-  ).observe(place);
+  new IntersectionObserver((entries) => {
+    made.seen = entries[entries.length - 1].isIntersecting;
+    if (made.seen && made.stale) askForFrame();
+  }).observe(place);
   return made;
 }
 
@@ -53,7 +51,10 @@ function changed(...causes) {
   if (causes.includes("inputs") || causes.includes("network")) now.pass = now.nudges = null;
   if (causes.includes("wanted")) now.nudges = null;
   for (const each of parts) if (each.causes.some((cause) => causes.includes(cause))) each.stale = true;
-  if (causes.includes("network")) sample.start();
+  if (causes.includes("network")) {
+    sample.start();
+    speakLater();
+  }
   askForFrame();
 }
 

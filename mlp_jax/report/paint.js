@@ -122,8 +122,8 @@ function markPixel(canvas, [x, y], down) {
 function slider(id, shown, changed) {
   const input = byId(id);
   const said = input.parentElement.querySelector("output");
-  const say = () => {
-    const text = shown(Number(input.value));
+  const say = (value = Number(input.value)) => {
+    const text = shown(value);
     setText(said, text);
     input.setAttribute("aria-valuetext", text); // the slider's own number may be a logarithm, or a place in a list
   };
@@ -132,20 +132,24 @@ function slider(id, shown, changed) {
     changed(Number(input.value));
   });
   say();
-  return { input, say, set: (value) => ((input.value = value), say()) };
+  return { input, say, set: (value) => ((input.value = value), say(value)) };
 }
+
+/* Where a pointer is on a canvas, in its pixels. */
+function placeOn(canvas, event, width, height) {
+  const frame = canvas.getBoundingClientRect();
+  return [((event.clientX - frame.left) / frame.width) * width, ((event.clientY - frame.top) / frame.height) * height];
+}
+
+/* The first finger, or a mouse's main button. */
+const draws = (event) => event.isPrimary && event.button === 0;
 
 /* A canvas to put a finger or a cursor on: `touch(column, row)` for each pixel that is painted. */
 function paintable(canvas, size, touch, drawn) {
   let cursor = null;
   let last = null;
   const at = (event) => {
-    const frame = canvas.getBoundingClientRect();
-    const [width, height] = size();
-    const here = [
-      ((event.clientX - frame.left) / frame.width) * width,
-      ((event.clientY - frame.top) / frame.height) * height,
-    ];
+    const here = placeOn(canvas, event, ...size());
     // A fast finger jumps over pixels: those on its way are touched too.
     const steps = last ? Math.max(1, Math.ceil(Math.hypot(here[0] - last[0], here[1] - last[1]))) : 1;
     const from = last ?? here;
@@ -154,6 +158,7 @@ function paintable(canvas, size, touch, drawn) {
     last = here;
   };
   canvas.addEventListener("pointerdown", (event) => {
+    if (!draws(event)) return;
     canvas.setPointerCapture(event.pointerId);
     last = null;
     at(event);

@@ -7,7 +7,8 @@
 const FULL = 128; // light of a line at its strongest; there is room for two
 
 function makeSheet(canvas, width, height, sharp) {
-  [canvas.width, canvas.height] = [Math.round(width * sharp), Math.round(height * sharp)];
+  // A page that is being put away can have no size at all.
+  [canvas.width, canvas.height] = [width, height].map((side) => Math.max(1, Math.round(side * sharp)));
   const image = canvas.getContext("2d").createImageData(canvas.width, canvas.height);
   return {
     canvas,

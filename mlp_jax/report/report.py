@@ -13,7 +13,7 @@ from typing import Any
 from mlp_jax.data import Dataset
 from mlp_jax.network import Model, Params
 from mlp_jax.report.facts import facts_of
-from mlp_jax.runs import Run
+from mlp_jax.runs import Run, RunError
 
 PARTS = ["sample", "hand", "lights", "neuron", "wants", "dials", "learned"]
 SCRIPTS = ["network", "paint", "raster", "draw", "page", *PARTS, "begin"]
@@ -28,14 +28,15 @@ def report(run: Run, model: Model, params: Params, dataset: Dataset, command: st
     Raises RunError for parameters that are not finite, do not fit the data or are too many, or files that are damaged.
     """
     facts = facts_of(run, model, params, dataset, command)
-    network = "-".join(map(str, facts["sizes"]))
+    network, name = "-".join(map(str, facts["sizes"])), run.directory.resolve().name
+    hidden = f"Hidden layers: {facts['hidden']}; outputs" if len(facts["sizes"]) > 2 else "Outputs"
     right, tests = sum(row[j] for j, row in enumerate(facts["confusion"])), len(dataset.test_labels)
     return _filled(
-        title=f"{run.directory.name}: {network}",
-        name=run.directory.name,
+        title=f"{name}: {network}",
+        name=name,
         summary=(
             f"{network}, {sum(leaf.size for layer in params for leaf in layer):,} parameters. "
-            f"Hidden layers: {facts['hidden']}; outputs: {facts['output']}; cost: {facts['cost']}. "
+            f"{hidden}: {facts['output']}; cost: {facts['cost']}. "
             f"{right / tests:.2%} of {tests:,} test images of {run.config.get('data')} are answered right."
         ),
         facts=facts,
@@ -44,6 +45,10 @@ def report(run: Run, model: Model, params: Params, dataset: Dataset, command: st
 
 def _filled(title: str, name: str, summary: str, facts: Mapping[str, Any]) -> str:
     """The page with its style, its script and what it shows; everything that comes from files is escaped."""
+    try:
+        data = json.dumps(_finite(facts), allow_nan=False, default=str)
+    except RecursionError as error:
+        raise RunError(f"the settings of {name} are nested too deep to be shown") from error
     style, script = _file("page.css"), "\n".join(_file(f"{name}.js") for name in SCRIPTS)
     policy = (
         f"default-src 'none'; script-src '{_sha256(script)}'; style-src '{_sha256(style)}'; img-src data:; "
@@ -58,10 +63,11 @@ def _filled(title: str, name: str, summary: str, facts: Mapping[str, Any]) -> st
         "style": style,
         "script": script,
         # "</script>" or "<!--" within it would end or hide the script.
-        "data": json.dumps(_finite(facts), allow_nan=False, default=str).replace("<", "\\u003c"),
+        "data": data.replace("<", "\\u003c"),
     }
     # In one pass: a run named {{script}} is no place to put something.
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: values[place[1]], _file("page.html"))
+    page = re.sub(r"\{\{(\w+)\}\}", lambda place: values[place[1]], _file("page.html"))
+    return page.encode(errors="replace").decode()  # names of files that are no UTF-8
 
 
 def _file(name: str) -> str:

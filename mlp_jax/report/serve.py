@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -59,7 +60,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         self.end_headers()
         if with_page:
-            self.wfile.write(self.server.page)
+            with suppress(ConnectionError):  # somebody closed the tab
+                self.wfile.write(self.server.page)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - what it is called there
         """Say nothing: what the page is asked for is no news."""

@@ -106,10 +106,18 @@ function undoStep() {
   afterStep();
 }
 
+/* Undo goes back over steps alone: whoever turns a dial between them would have it turned back. */
+function forgetSteps() {
+  if (before.length === 0) return;
+  before.length = 0;
+  byId("undo-step").disabled = true;
+  setText(byId("step-note"), "A dial was turned: the steps before it stay, until everything is reset.");
+}
+
 function afterStep() {
+  scaledFrom = null;
   byId("undo-step").disabled = before.length === 0;
   changed("network");
-  speakLater();
 }
 
 let stepLength = () => 1;

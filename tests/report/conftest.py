@@ -9,10 +9,11 @@ from pathlib import Path
 
 import jax
 import pytest
-from untrained import SIZES, model_of
+from untrained import SIZES
 
 from mlp_jax import init_params
 from mlp_jax.cli import main
+from mlp_jax.commands.shared import model_of
 from mlp_jax.runs import Run
 from mlp_jax.runs.snapshots import keep_snapshot
 
@@ -93,7 +94,7 @@ def opened(browser, report, request):
 
     yield open_page
     pictures = request.config.rootpath / ".ci" / "artifacts"
-    pictures.mkdir(exist_ok=True)
+    pictures.mkdir(parents=True, exist_ok=True)
     for number, page in enumerate(pages):
         page.screenshot(path=pictures / f"{re.sub(r'[^a-z0-9]+', '-', request.node.name.lower())}{number or ''}.png")
         complaints = page.complaints

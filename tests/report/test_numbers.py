@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from untrained import SIZES, model_of
+from untrained import SIZES
 
 from mlp_jax import init_params, load_dataset
 from mlp_jax.backprop import backprop
+from mlp_jax.commands.shared import model_of
 from mlp_jax.gradients.nudges import nudges
 from mlp_jax.network import feedforward, loss
 
@@ -76,3 +77,22 @@ def test_the_page_computes_what_the_package_computes(opened, make_run, float64, 
     for name, values in expected.items():
         there = np.frombuffer(base64.b64decode(computed[name]), np.float32).reshape(np.shape(values))
         np.testing.assert_allclose(there, values, rtol=1e-5, atol=1e-7 * np.abs(values).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("hidden", ["sigmoid", "tanh", "softmax"])
+def test_what_an_example_wants_of_a_network_with_neurons_switched_off(opened, make_run, hidden):
+    """Beside the cost when each bias is nudged: the package knows no such switch."""
+    page = opened(make_run(model=(hidden, "sigmoid", "quadratic")))
+    nudged, wanted = page.evaluate("""() => {
+      now.network.layers[0].off[2] = now.network.layers[1].off[3] = 1;
+      const cost = () => costAt(now.network, forwardPass(now.network, now.inputs), now.targets());
+      const wants = nudgesOf(now.network, forwardPass(now.network, now.inputs), now.targets());
+      const slopes = now.network.layers.map(({ biases }) => Array.from(biases, (bias, j) => {
+        const costs = [1e-4, -1e-4].map((step) => ((biases[j] = bias + step), cost()));
+        biases[j] = bias;
+        return (costs[1] - costs[0]) / 2e-4;
+      }));
+      return [slopes, wants.map(({ biases }) => [...biases])];
+    }""")
+    for slopes, biases in zip(nudged, wanted, strict=True):
+        np.testing.assert_allclose(biases, slopes, atol=1e-7)

@@ -102,7 +102,12 @@ def test_the_answer_follows_the_pen_within_a_frame(opened, trained):
         page.evaluate("window.next = new Promise((done) => requestAnimationFrame(done))")
         page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
         page.evaluate("window.next")
-        said.append(page.locator("#outputs .number").all_text_contents())
+        shown, computed = page.evaluate("""[
+          [...document.querySelectorAll("#outputs .number")].map((each) => each.textContent),
+          [...outputsOf(forwardPass(now.network, now.inputs))],
+        ]""")
+        assert [number(text) for text in shown] == pytest.approx(computed, abs=6e-4)
+        said.append(shown)
     assert sum(one != other for one, other in itertools.pairwise(said)) > 10  # and the pen is still down
     page.mouse.up()
 
@@ -147,11 +152,42 @@ def test_pen_and_eraser(opened, make_run):
     assert page.evaluate("now.inputs.reduce((sum, pixel) => sum + pixel)") < 0.1 * ink["4"]
 
 
+def test_what_is_erased_is_not_centred(opened, make_run):
+    page = opened(make_run())
+    page.click("#clear")
+    stroke(page, [(0.05, 0.95), (0.2, 0.95)])
+    page.check("#erases")
+    page.fill("#pen-width", "5")
+    stroke(page, [(0.0, 0.95), (0.3, 0.95)])
+    page.uncheck("#erases")
+    page.fill("#pen-width", "2.4")
+    stroke(page, [(0.5, 0.3), (0.5, 0.6)])
+    rows, columns = np.nonzero(np.array(page.evaluate("[...now.inputs]")).reshape(28, 28) > 0.5)
+    assert np.ptp(rows) + 1 in (18, 19, 20, 21)
+    assert np.ptp(columns) < 4
+
+
+def test_a_key_that_is_held_down_is_pressed_once(opened, make_run):
+    page = opened(make_run())
+    page.click("#clear")
+    page.focus("#pad")
+    for _ in range(4):
+        page.keyboard.down("Space")  # which repeats
+    page.keyboard.up("Space")
+    assert page.evaluate("pad.strokes.length") == 1
+    page.keyboard.press("Space")
+    page.click("#next")
+    example = page.text_content("#example")
+    page.click("#undo-stroke")
+    page.uncheck("#centres")
+    assert page.text_content("#example") == example != ""
+
+
 def test_a_finger_draws(opened, trained):
     page = opened(trained, width=360, has_touch=True, is_mobile=True)
     page.locator("#clear").tap()
     page.locator("#pad").scroll_into_view_if_needed()
-    box = page.locator("#pad").bounding_box()
+    box, before = page.locator("#pad").bounding_box(), page.evaluate("scrollY")
     finger = page.context.new_cdp_session(page)
     for number, (x, y) in enumerate(ONE):
         point = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
@@ -159,7 +195,7 @@ def test_a_finger_draws(opened, trained):
         finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     assert answer(page) == "1"
-    assert page.evaluate("scrollX") == 0
+    assert page.evaluate("scrollY") == before  # the page did not move away beneath it
 
 
 def test_by_keyboard_alone(opened, trained):
@@ -266,6 +302,20 @@ def test_all_become_2s_if_only_the_2_is_listened_to(opened, make_run):
     assert page.evaluate(SAME)
 
 
+def test_undo_does_not_turn_dials_back(opened, make_run):
+    page = opened(make_run())
+    page.click("#take-step")
+    page.fill("#bias", "7")
+    frame(page)
+    assert page.is_disabled("#undo-step")
+    assert "dial was turned" in page.text_content("#step-note")
+    page.fill("#bias", "1")
+    page.click("#take-step")
+    page.click("#undo-step")
+    frame(page)
+    assert page.evaluate("now.network.layers[0].biases[0]") == 1
+
+
 def test_a_step_that_would_leave_the_numbers_is_not_taken(opened, make_run):
     page = opened(make_run(model=("identity", "identity", "quadratic")))
     page.fill("#step", "1.5")
@@ -311,8 +361,13 @@ def test_a_bias_a_switch_and_a_brush_change_the_accuracy(opened, trained):
 def test_a_weight_of_a_later_layer_has_a_slider(opened, make_run):
     page = opened(make_run())
     choose(page, 1, 4)
+    page.fill("#scale", "0.5")
+    frame(page)
     page.locator("#weight-sliders input").nth(7).fill("0.5")
+    frame(page)
     assert page.evaluate("now.network.layers[1].weights[4 * 16 + 7]") == 0.5
+    page.fill("#scale", "0.9")  # of the weights as they are now
+    assert page.evaluate("now.network.layers[1].weights[4 * 16 + 7]") == pytest.approx(0.45)
 
 
 def test_the_accuracy_of_the_sample_is_that_of_the_package(opened, trained):
@@ -409,6 +464,8 @@ def test_pictures_with_colours_are_looked_at(opened, make_run, tmp_path):
     page.click("#next")
     frame(page)
     assert page.evaluate("[byId('pad').width, byId('pad').height]") == [5, 6]
+    box = page.locator("#pad").bounding_box()
+    assert box["height"] / box["width"] == pytest.approx(6 / 5, rel=0.01)
 
 
 @pytest.mark.parametrize("sizes", [(784, 10), (784, 128, 64, 10), (784, 600, 300, 10)])
@@ -416,10 +473,17 @@ def test_networks_of_other_sizes_say_how_much_of_them_is_drawn(opened, make_run,
     page = opened(make_run(sizes=sizes))
     frame(page)
     note = page.text_content("#edges-note")
-    assert "strongest 400 of" in note
     assert ("first 256 of 600 neurons" in note) == (600 in sizes)
     drawn = page.evaluate("now.network.layers.map((l, n) => strongestEdges(l, now.pass.activations[n]).edges.length)")
-    assert max(drawn) <= 400
+    assert 100 < max(drawn) <= 400
+    assert f"strongest {drawn[0]} of" in note
+    # Whoever points at a lamp points at its own neuron.
+    missed = page.evaluate("""() => {
+      const { left, top } = byId("lights").getBoundingClientRect();
+      const at = ([x, y], number, j) => document.elementFromPoint(left + x, top + y) !== buttonOf(number, j);
+      return lamps.flatMap((places, number) => places.filter((place, j) => at(place, number, j))).length;
+    }""")
+    assert missed == 0
 
 
 def test_every_parameter_is_the_runs(opened, make_run):

@@ -35,7 +35,8 @@ def test_it_is_one_file_that_asks_for_nothing(make_run, report):
     assert path.name == "report.html"
     assert len(page) < 3e6
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", page)
-    assert "http" not in re.sub(r"http-equiv|http://www\.w3\.org/2000/svg", "", page)
+    code = re.sub(r'<script type="application/json".*?</script>', "", page, flags=re.DOTALL)
+    assert "http" not in re.sub(r"http-equiv|http://www\.w3\.org/2000/svg", "", code)
 
 
 def test_its_numbers_are_those_of_evaluate(make_run, report, capsys):
@@ -109,6 +110,7 @@ def test_a_network_too_large_to_look_at_is_refused(make_run, capsys):
         ("snapshots.npz", b"no zip"),
         ("metrics.jsonl", b"no JSON\n"),
         ("metrics.jsonl", b'{"epoch": 1}\n'),
+        ("metrics.jsonl", b'{"epoch": Infinity, "loss": 1, "test_accuracy": 1}\n'),
         ("noise.json", b"[]"),
         ("noise.png", b"no PNG"),
     ],
@@ -139,6 +141,21 @@ def test_the_command_that_it_tells_makes_the_same_run(tmp_path, flags):
     assert one.config == other.config
     for name in ("params.safetensors", "snapshots.npz"):
         assert (one.directory / name).read_bytes() == (other.directory / name).read_bytes()
+
+
+def test_settings_that_are_no_settings_are_shown_or_refused(make_run, report, capsys):
+    run = make_run()
+    config = json.loads((run / "config.json").read_text())
+    odd = {"preset": ["x"], "checkpoint_every": 0, "optimizer": None, "rate": float("nan")}
+    (run / "config.json").write_text(json.dumps(config | odd))
+    assert facts_of(report(run))["command"] == ""
+    (run / "config.json").write_text(json.dumps(config)[:-1] + ', "deep": ' + 900 * "[" + 900 * "]" + "}")
+    assert "nested too deep" in refused(capsys, "report", run)
+
+
+def test_a_page_has_the_name_of_its_directory(make_run, report, monkeypatch):
+    monkeypatch.chdir(make_run("lesson"))
+    assert "<h1>lesson</h1>" in report(".").read_text()
 
 
 def test_a_member_of_a_sweep_has_a_page_and_no_command(tmp_path, report):
