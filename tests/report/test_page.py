@@ -16,17 +16,18 @@ pytestmark = pytest.mark.browser
 SAME = "now.network.layers.every((l, n) => l.weights.every((w, k) => w === now.kept[n].weights[k]))"
 
 
-def frame(page):
-    """Wait until what was asked for is on the screen."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
 def until(page, expression):
     """Wait until it is true; Playwright's own waiting evaluates text in the page, which its policy forbids."""
     end = time.monotonic() + 20
     while not page.evaluate(expression):
         assert time.monotonic() < end, expression
         page.wait_for_timeout(20)
+
+
+def frame(page):
+    """Wait until what was asked for is drawn, that which is out of sight too."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    until(page, "parts.every(({ stale }) => !stale)")
 
 
 def number(text):
