@@ -199,8 +199,8 @@ function beginLights() {
   });
   listenToNeurons(byId("neurons"));
   layOut();
-  const lights = part(byId("lights"), ["inputs", "network", "chosen"], drawLights);
   part(byId("outputs"), ["inputs", "network", "wanted"], drawOutputs);
+  const lights = part(byId("lights"), ["inputs", "network", "chosen"], drawLights);
   new ResizeObserver(() => {
     layOut();
     lights.stale = true;

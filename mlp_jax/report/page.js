@@ -31,7 +31,8 @@ const now = {
   targets: () => oneHot(now.wanted, CLASSES),
 };
 
-const parts = [];
+const parts = []; // the answer first: on a slow machine the last ones come a frame later
+const BUDGET = 5; // milliseconds of drawing in a frame; laying out and painting takes the browser as long again
 let asked = false;
 let resting = null;
 
@@ -66,7 +67,15 @@ function askForFrame() {
 function drawFrame() {
   asked = false;
   now.pass ??= forwardPass(now.network, now.inputs);
-  for (const each of parts) if (each.stale && each.seen) drawPart(each);
+  const until = performance.now() + BUDGET;
+  for (const each of parts) {
+    if (!each.stale || !each.seen) continue;
+    if (performance.now() > until) {
+      askForFrame();
+      break;
+    }
+    drawPart(each);
+  }
   clearTimeout(resting);
   if (parts.some(({ stale }) => stale)) resting = setTimeout(drawUnseen, 150);
 }

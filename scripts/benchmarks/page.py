@@ -1,8 +1,8 @@
 """How soon the page of a run is there, and how soon it has drawn what a visitor does.
 
 Times are of headless Chromium's main thread, without a graphics card: what it does when it hears of an event, and the
-whole frame that shows it, with script, style, layout and painting. The screen's own rhythm, which has an event wait for
-the next frame (at 60 Hz up to 17 ms), comes on top.
+whole frame that first shows it, with script, style, layout and painting; what the page puts off comes a frame later.
+The screen's own rhythm, which has an event wait for the next frame (at 60 Hz up to 17 ms), comes on top.
 """
 
 import tempfile
