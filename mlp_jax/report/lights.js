@@ -2,7 +2,7 @@
 
 const SHOWN = 256; // neurons of a layer that have a lamp
 const ROWS = 32; // lamps in a column
-const EDGES = 400; // between two layers; all of 784-16 would be a grey wall, and cost more than a frame
+const EDGES = 256; // between two layers: all of 16-16; those of 784-16 would be a grey wall, and cost a frame
 const SHARPEST = 2; // pixels of the canvas to one of the page
 const [FRAME, RIM, CHOSEN] = [
   [96, 106, 122],
@@ -16,12 +16,14 @@ const GRID = CHANNELS
 let lamps = []; // for each layer the places [x, y] of its lamps, their radius as `radius`
 let inputFrame = null; // where the picture of the inputs lies
 let sheet = null;
+let unlit = { pass: null, words: null }; // all but the lamps, of that pass: another neuron is chosen more often
 let held = false;
 
 function layOut() {
   const canvas = byId("lights");
   const { width, height } = canvas.getBoundingClientRect();
   sheet = makeSheet(canvas, width, height, Math.min(SHARPEST, window.devicePixelRatio || 1));
+  unlit = { pass: null, words: new Uint32Array(sheet.words.length) };
   const side = Math.min(0.3 * width, 190, (height * GRID[0]) / GRID[1]);
   inputFrame = { x: 6, y: (height - (side * GRID[1]) / GRID[0]) / 2, width: side, height: (side * GRID[1]) / GRID[0] };
   const depth = now.network.layers.length;
@@ -106,10 +108,18 @@ function brightness(a) {
 }
 
 function drawLights() {
+  if (unlit.pass === now.pass) sheet.words.set(unlit.words);
+  else drawUnlit();
+  now.network.layers.forEach(drawLamps);
+  showSheet(sheet);
+  if (document.activeElement.dataset.layer) sayNeuron(document.activeElement);
+}
+
+/* The inputs and the edges. */
+function drawUnlit() {
   const { x, y, width, height } = inputFrame;
-  const { layers } = now.network;
   const fewer = [];
-  layers.forEach((layer, number) => {
+  now.network.layers.forEach((layer, number) => {
     const { edges, of } = strongestEdges(layer, now.pass.activations[number]);
     const ofPixel = (k) => {
       const pixel = CHANNELS ? Math.floor(k / CHANNELS) : k;
@@ -125,9 +135,8 @@ function drawLights() {
   develop(sheet);
   enlarge(sheet, { x: x - 1, y: y - 1, width: width + 2, height: height + 2 }, [packed(FRAME)], 1);
   enlarge(sheet, inputFrame, packedPixels(now.inputs, GRID[0] * GRID[1]), GRID[0]);
-  layers.forEach(drawLamps);
-  showSheet(sheet);
-  if (document.activeElement.dataset.layer) sayNeuron(document.activeElement);
+  unlit.words.set(sheet.words);
+  unlit.pass = now.pass;
   setText(byId("edges-note"), fewer.length ? `Drawn here: ${fewer.join("; ")}.` : "");
 }
 
@@ -159,9 +168,7 @@ function drawOutputs() {
   const best = brightest(a);
   [...byId("outputs").children].forEach((row, j) => {
     const [, bar, number] = row.children;
-    const share = bright(a[j]);
-    bar.firstChild.style.transform = `scaleX(${Math.abs(share)})`;
-    bar.firstChild.classList.toggle("negative", share < 0);
+    setBar(bar, bright(a[j]));
     row.classList.toggle("best", j === best);
     setText(number, plainly(a[j]));
   });

@@ -88,8 +88,7 @@ function listWeights(weights, before, products) {
     setText(weight, inDigits(weights[k]));
     setText(a, inDigits(before[k]));
     setText(product, signed(products[k]));
-    bar.firstChild.style.transform = `scaleX(${products[k] / most})`;
-    bar.firstChild.classList.toggle("negative", products[k] < 0);
+    setBar(bar, products[k] / most);
   });
 }
 

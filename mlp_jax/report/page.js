@@ -32,7 +32,7 @@ const now = {
 };
 
 const parts = []; // the answer first: on a slow machine the last ones come a frame later
-const BUDGET = 5; // milliseconds of drawing in a frame; laying out and painting takes the browser as long again
+const BUDGET = 3; // milliseconds of drawing in a frame; laying out and painting takes the browser longer
 let asked = false;
 let resting = null;
 

@@ -33,6 +33,12 @@ const inEnglish = (count) => count.toLocaleString("en");
 /* An equal text would be laid out anew. */
 const setText = (node, text) => node.textContent !== text && (node.textContent = text);
 
+/* How long a bar is, of its room, and which way it points. A background is painted anew without being laid out. */
+function setBar({ firstChild: bar }, share) {
+  bar.style.backgroundSize = `${100 * Math.abs(share)}% 100%`;
+  bar.classList.toggle("negative", share < 0);
+}
+
 /* A colour as a canvas keeps it in memory: one number for its four bytes. */
 const packed = ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 

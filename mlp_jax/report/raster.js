@@ -69,17 +69,21 @@ function shine({ width, height, sharp }, light, [fromX, fromY], [toX, toY], thic
 }
 
 /* Filled between two radii, over what is there. */
-function ring({ image: { data }, width, height, sharp }, [x, y], inner, outer, colour) {
+function ring({ image: { data }, words, width, height, sharp }, [x, y], inner, outer, colour) {
   const [left, top, low, high] = [sharp * x - 0.5, sharp * y - 0.5, sharp * inner, sharp * outer];
+  const [whole, most] = [packed(colour), (high + 0.5) ** 2];
   const bottom = Math.min(height - 1, Math.ceil(top + high));
   const right = Math.min(width - 1, Math.ceil(left + high));
   for (let row = Math.max(0, Math.floor(top - high)); row <= bottom; row++) {
     for (let column = Math.max(0, Math.floor(left - high)); column <= right; column++) {
-      const distance = Math.sqrt((column - left) ** 2 + (row - top) ** 2);
-      const covered = Math.min(high - distance, distance - low, 0.5) + 0.5;
-      if (covered <= 0) continue;
-      const place = 4 * (row * width + column);
-      for (let part = 0; part < 3; part++) data[place + part] += covered * (colour[part] - data[place + part]);
+      const square = (column - left) ** 2 + (row - top) ** 2;
+      if (square > most) continue;
+      const place = row * width + column;
+      const distance = Math.sqrt(square);
+      const covered = Math.min(high - distance, distance - low) + 0.5;
+      if (covered >= 1) words[place] = whole;
+      else if (covered > 0)
+        for (let at = 4 * place, part = 0; part < 3; part++, at++) data[at] += covered * (colour[part] - data[at]);
     }
   }
 }

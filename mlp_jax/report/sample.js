@@ -40,7 +40,7 @@ function drawTally(place) {
   const kept = `as kept ${inEnglish(keptRight())} of ${inEnglish(FACTS.sample)}`;
   setText(note, `${inEnglish(right)} of ${inEnglish(done)} test examples right; ${kept}.`);
   [...bars.children].forEach((line, j) => {
-    line.children[1].firstChild.style.transform = `scaleX(${answers[j] / Math.max(1, done)})`;
+    setBar(line.children[1], answers[j] / Math.max(1, done));
     setText(line.children[2], String(answers[j]));
   });
 }

@@ -59,8 +59,7 @@ function drawWantedOutputs() {
       setText(value, inDigits(a[j]));
       setText(wanted, j === now.wanted ? "1" : "0");
       setText(change, signed(outputs[j]));
-      bar.firstChild.style.transform = `scaleX(${clamp(outputs[j] / most, -1, 1)})`;
-      bar.firstChild.classList.toggle("negative", outputs[j] < 0);
+      setBar(bar, clamp(outputs[j] / most, -1, 1));
       line.classList.toggle("best", j === now.wanted);
     });
 }

@@ -277,6 +277,26 @@ def test_a_neuron_tells_its_sum(opened, trained):
     assert "from 778 more" in page.text_content("#neuron-sum")
 
 
+def test_the_lights_are_those_of_now_whatever_was_drawn_before(opened, make_run):
+    page = opened(make_run())
+    drawn = "byId('lights').toDataURL()"
+    afresh = "(() => { unlit.pass = null; drawLights(); return byId('lights').toDataURL(); })()"
+    seen = [page.evaluate(drawn)]
+    for act in (
+        lambda: choose(page, 1, 3),
+        lambda: page.click("#next"),
+        lambda: page.fill("#bias", "7"),
+        lambda: page.check("#off"),
+        lambda: page.set_viewport_size({"width": 1300, "height": 900}),
+    ):
+        act()
+        page.evaluate("byId('lights').scrollIntoView({ behavior: 'instant' })")
+        frame(page)
+        seen.append(page.evaluate(drawn))
+        assert seen[-1] == page.evaluate(afresh)
+    assert len(set(seen)) == 6
+
+
 def test_a_step_lowers_the_cost_and_is_undone(opened, trained):
     page = opened(trained)
     page.check("#wanted input[value='2']", force=True)
@@ -476,7 +496,7 @@ def test_networks_of_other_sizes_say_how_much_of_them_is_drawn(opened, make_run,
     note = page.text_content("#edges-note")
     assert ("first 256 of 600 neurons" in note) == (600 in sizes)
     drawn = page.evaluate("now.network.layers.map((l, n) => strongestEdges(l, now.pass.activations[n]).edges.length)")
-    assert 100 < max(drawn) <= 400
+    assert 100 < max(drawn) <= 256
     assert f"strongest {drawn[0]} of" in note
     # Whoever points at a lamp points at its own neuron.
     missed = page.evaluate("""() => {
