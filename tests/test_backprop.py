@@ -82,8 +82,8 @@ def test_equals_automatic_differentiation():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-def test_equals_automatic_differentiation_300_times():
-    repeat(300)
+def test_equals_automatic_differentiation_100_times():
+    repeat(100)
 
 
 @pytest.mark.parametrize(("hidden", "output"), PAIRS)
