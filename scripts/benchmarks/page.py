@@ -23,12 +23,12 @@ from .timing import check_outputs, print_table, write_json
 NETWORKS = ((784, 16, 16, 10), (784, 128, 64, 10))
 LISTEN = """() => {
   window.times = [];
-  let answering = 0; // milliseconds in what hears of events, since the last frame
+  let answering = null; // milliseconds in what hears of events, if some came since the last frame: may be 0
   let begun = null; // the frame
   const over = new MessageChannel(); // what it brings comes after the frame
   over.port1.onmessage = () => {
-    if (answering > 0) window.times.push(answering + performance.now() - begun);
-    answering = 0;
+    if (answering !== null) window.times.push(answering + performance.now() - begun);
+    answering = null;
     begun = null;
   };
   const ask = window.requestAnimationFrame.bind(window);
@@ -42,7 +42,7 @@ LISTEN = """() => {
   for (const kind of ["pointerover", "pointermove", "click", "input"]) {
     let heard = 0;
     window.addEventListener(kind, () => (heard = performance.now()), true);
-    window.addEventListener(kind, () => (answering += performance.now() - heard));
+    window.addEventListener(kind, () => (answering = (answering ?? 0) + performance.now() - heard));
   }
 }"""
 FRAME = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -113,7 +113,7 @@ def times_of(page: Any, act: Callable[[Any, int], None], rounds: int) -> list[fl
         act(page, number)
         page.evaluate(FRAME)
         page.wait_for_timeout(30)
-        times.append(max(page.evaluate("window.times"), default=np.nan))
+        times.append(max(page.evaluate("window.times")))
     page.mouse.up()
     return times[5:]
 
