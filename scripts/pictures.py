@@ -98,9 +98,9 @@ def photograph(directory: Path, path: Path) -> None:
 
 
 def save(drawn: io.BytesIO, path: Path) -> None:
-    """In 256 colours, a third of the bytes."""
+    """In 256 colours, a third of the bytes, and none far from the right one."""
     with Image.open(drawn) as image:
-        image.convert("RGB").quantize(256).save(path, optimize=True)
+        image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, optimize=True)
     print(path)
 
 

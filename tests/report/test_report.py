@@ -1,6 +1,7 @@
 """The page as a file: what is refused, what is escaped, how large it is, and the command that it tells."""
 
 import base64
+import io
 import json
 import re
 import shlex
@@ -8,6 +9,7 @@ import shlex
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from mlp_jax import load_params
 from mlp_jax.cli import main
@@ -77,6 +79,22 @@ def test_names_from_files_are_escaped(make_run, report, tmp_path):
     assert page.count("</script>") == 2
     assert "<!--" not in page
     assert facts_of(path)["experiments"][0]["claim"] == text
+
+
+def test_figures_keep_their_colours(make_run, report):
+    run = make_run()
+    levels = np.arange(256, dtype=np.uint8)
+    drawn = np.full((300, 256, 3), 255, np.uint8)
+    drawn[:100] = levels[:, None]  # weights from black to white
+    drawn[100:200, :, :2] = levels[:, None]  # and from blue to white
+    drawn[250, :8] = (255, 128, 0)  # a short thin line in a colour that is nowhere else
+    experiment = {"claim": "", "source": "", "finding": "", "holds": True}
+    (run / "noise.json").write_text(json.dumps(experiment))
+    Image.fromarray(drawn).save(run / "noise.png")
+    [shown] = facts_of(report(run))["experiments"]
+    with Image.open(io.BytesIO(base64.b64decode(shown["figure"]))) as figure:
+        away = np.abs(np.asarray(figure.convert("RGB")).astype(int) - drawn).max()
+    assert away <= 32
 
 
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
