@@ -60,7 +60,7 @@ function listWeights(weights, before, products) {
     const head = element(
       "tr",
       {},
-      ...["from", "weight", "× a", "= product", "drawn"].map((text) => element("th", { scope: "col" }, text)),
+      ...["from", "weight", "× a", "product", "drawn"].map((text) => element("th", { scope: "col" }, text)),
     );
     const rows = places.map((k) =>
       element(
