@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlp_jax import backprop, feedforward, init_params, load_dataset
+from mlp_jax import backprop, feedforward, init_params, load_dataset, settings
 from mlp_jax.cli import main
-from mlp_jax.commands import shared
 from mlp_jax.runs import Run, load_params
 from mlp_jax.training import epoch_order
 
@@ -171,7 +170,7 @@ def test_compare_agrees_and_exits_with_1_where_a_rule_is_wrong(capsys, monkeypat
         first, *others = backprop(params, inputs, targets, model)
         return (first._replace(biases=first.biases.at[3].multiply(1.01)), *others)
 
-    monkeypatch.setattr(shared, "backprop", wrong)
+    monkeypatch.setattr(settings, "backprop", wrong)
     assert call("compare", "--sizes", 784, 8, 10) == 1
     out = capsys.readouterr().out
     assert "manual and automatic DISAGREE" in out

@@ -22,14 +22,15 @@ MAY_IMPORT = {
     "runs": JAX | {"numpy", "orbax", "safetensors", "tensorboard", "activations", "costs", "network"},
     "training": JAX | {"numpy", "optax", "network", "backprop", "data"},
     "exchange": JAX | {"numpy", "torch", "network", "training"},
+    "settings": JAX | {"activations", "costs", "network", "backprop", "arguments", "gradients", "data", "training"},
     "experiments": JAX | {"numpy", "matplotlib", "optax", "activations", "costs", "network", "backprop"}
-    | {"arguments", "gradients", "data", "figures", "training"},
+    | {"arguments", "gradients", "data", "figures", "settings", "training"},
     "arguments": {"tyro", "typeguard"},
     "cli": {"arguments"},
     "report": JAX | {"numpy", "PIL", "network", "data", "experiments", "runs", "training"},
     "figures": {"jaxtyping", "matplotlib", "numpy"},
-    "commands": JAX | {"numpy", "platformdirs", "rich", "arguments", "activations", "costs", "network", "backprop"}
-    | {"gradients", "data", "exchange", "experiments", "figures", "optax", "report", "runs", "training"},
+    "commands": JAX | {"numpy", "platformdirs", "rich", "arguments", "network", "backprop"}
+    | {"gradients", "data", "exchange", "experiments", "figures", "optax", "report", "runs", "settings", "training"},
     "__init__": {"lazy_loader"},
 }  # fmt: skip
 

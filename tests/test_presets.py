@@ -9,8 +9,8 @@ from mlp_jax import Model, load_dataset
 from mlp_jax.arguments import PRESETS, Sweep, Train, parse, preset
 from mlp_jax.cli import main
 from mlp_jax.commands.keeping import ADDED
-from mlp_jax.commands.shared import data_of, model_of
 from mlp_jax.runs import Run
+from mlp_jax.settings import data_of, model_of
 
 QUICK = ["--sizes", "0", "2", "0", "--epochs", "1", "--batch-size", "5000"]
 

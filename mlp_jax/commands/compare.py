@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from mlp_jax import arguments, training
-from mlp_jax.commands.shared import keep_programs, model_of, open_run, rule_of, sizes_for
+from mlp_jax.commands.shared import keep_programs, open_run
 from mlp_jax.data import Dataset, load_dataset
 from mlp_jax.gradients.compare import compare_rules
 from mlp_jax.gradients.numerical import numerical_gradient
 from mlp_jax.network import Model, Params, init_params, loss, sizes_of
+from mlp_jax.settings import model_of, rule_of, sizes_for
 
 
 def compare(settings: arguments.Compare) -> int:

@@ -32,35 +32,19 @@ def experiment(settings: arguments.Experiment) -> int:
         for name, about in EXPERIMENTS.items():
             console.print(f"{name:16}  {about.claim} ({about.source})", soft_wrap=True)
         return 0
-    names = list(EXPERIMENTS) if settings.name == ALL else [_known(settings.name)]
+    _check_known(settings.name)
     training.use_cores_for_members(len(SEEDS), SIZES, 100)
     keep_programs(settings.cache)
     material = Material(settings, console)
     directory = settings.out or settings.run or Path("experiments")
     _check_writable(directory)
-    found, left_out = {}, []
-    for number, name in enumerate(names, 1):
-        subject, start = material.of(EXPERIMENTS[name].on), time.perf_counter()
-        try:
-            found = _run(name, subject, directory)
-        except ValueError as error:
-            if settings.name != ALL:
-                raise
-            for kept in _files(directory, name):  # an earlier one's would be taken for what this one found
-                kept.unlink(missing_ok=True)
-            console.print(f"{number:2} of {len(names)}  {name}: left out, {error}", soft_wrap=True)
-            left_out.append(name)
-            continue
-        where = ""
-        if settings.name == ALL:
-            verdict = "holds" if found["holds"] else "does not hold"
-            where = f"{number:2} of {len(names)}  {name} ({time.perf_counter() - start:.0f} s), {verdict}: "
-        console.print(where + found["finding"], soft_wrap=True)
     if settings.name == ALL:
-        print_json(experiments=str(directory), left_out=left_out)
-    else:
-        figure, numbers = map(str, _files(directory, settings.name))
-        print_json(claim=found["claim"], holds=found["holds"], figure=figure, numbers=numbers)
+        print_json(experiments=str(directory), left_out=_run_all(material, directory, console))
+        return 0
+    found = _run(settings.name, material.of(EXPERIMENTS[settings.name].on), directory)
+    console.print(found["finding"], soft_wrap=True)
+    figure, numbers = map(str, _files(directory, settings.name))
+    print_json(claim=found["claim"], holds=found["holds"], figure=figure, numbers=numbers)
     return 0
 
 
@@ -114,6 +98,26 @@ class Material:
         )
 
 
+def _run_all(material: Material, directory: Path, console: Console) -> list[str]:
+    """Make every experiment. Returns the names of those that cannot be made on this material."""
+    left_out = []
+    for number, name in enumerate(EXPERIMENTS, 1):
+        which = f"{number:2} of {len(EXPERIMENTS)}  {name}"
+        subject, start = material.of(EXPERIMENTS[name].on), time.perf_counter()
+        try:
+            found = _run(name, subject, directory)
+        except ValueError as error:
+            for kept in _files(directory, name):  # an earlier one's would be taken for what this one found
+                kept.unlink(missing_ok=True)
+            console.print(f"{which}: left out, {error}", soft_wrap=True)
+            left_out.append(name)
+            continue
+        verdict = "holds" if found["holds"] else "does not hold"
+        seconds = time.perf_counter() - start
+        console.print(f"{which} ({seconds:.0f} s), {verdict}: {found['finding']}", soft_wrap=True)
+    return left_out
+
+
 def _run(name: str, subject: tuple[Any, ...], directory: Path) -> dict[str, Any]:
     """Make an experiment and keep its figure and its numbers. Returns what the latter's file says."""
     module = import_module(f"mlp_jax.experiments.{name.replace('-', '_')}")
@@ -150,10 +154,10 @@ def _as_json(value: Any) -> Any:
     return array.item()
 
 
-def _known(name: str) -> str:
-    """The name of an experiment. Raises ValueError, which offers the nearest ones, for another."""
-    if name in EXPERIMENTS:
-        return name
+def _check_known(name: str) -> None:
+    """Raises ValueError, which offers the nearest ones, for what is neither an experiment's name nor `all`."""
+    if name in EXPERIMENTS or name == ALL:
+        return
     near = get_close_matches(name, [*EXPERIMENTS, ALL], n=3, cutoff=0.4)
     offer = f"perhaps you meant {' or '.join(near)}" if near else "mlp-jax experiment lists them"
     raise ValueError(f"there is no experiment {name!r}: {offer}")

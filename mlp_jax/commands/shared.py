@@ -4,10 +4,9 @@ import json
 import os
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,11 @@ import jax
 import platformdirs
 from rich.console import Console
 
-from mlp_jax import activations, arguments, costs
-from mlp_jax.activations import Activation
-from mlp_jax.backprop import GradientRule, backprop
-from mlp_jax.data import Augment, Dataset, load_dataset, shifted
-from mlp_jax.gradients import rules
-from mlp_jax.network import Model, Params, loss
+from mlp_jax import arguments
+from mlp_jax.network import Model, Params
 from mlp_jax.runs import Run, RunError
+from mlp_jax.settings import model_of
 
-AUTOMATIC = jax.grad(loss)
 PROGRAMS_BYTES = 2**28
 """How much is kept in the user's cache directory: each new setting of a small network takes 30 to 130 kB."""
 
@@ -60,60 +55,6 @@ def delete_oldest(programs: Path, most: int) -> None:
             room -= about.st_size
             if room < 0:
                 file.unlink()
-
-
-def sizes_for(sizes: Sequence[int], dataset: Dataset) -> tuple[int, ...]:
-    """The sizes of a network's layers, those at the ends as the data need them where 0 is given."""
-    ends = {0: dataset.train_images.shape[1], len(sizes) - 1: dataset.classes}
-    return tuple(size or ends.get(layer, 0) for layer, size in enumerate(sizes))
-
-
-def data_of(settings: arguments.Run, part: int = 0, parts: int = 1) -> Dataset:
-    """What to learn, with the training images that are to be held out, if any, in place of the test images."""
-    if settings.validation and parts > 1:
-        raise ValueError("--validation is for one process: leave it out, or train with one")
-    dataset = load_dataset(settings.data, part=part, parts=parts)
-    return dataset.held_out(settings.validation) if settings.validation else dataset
-
-
-def augment_of(settings: arguments.Run, dataset: Dataset) -> Augment | None:
-    """What moves the training images anew in each epoch, if anything is to."""
-    if settings.shift == 0:
-        return None
-    if dataset.image_shape is None:
-        pixels = dataset.train_images.shape[1]
-        raise ValueError(
-            f"--shift needs images of a known height and width: {settings.data} has {pixels} pixels in a row"
-        )
-    augment = partial(shifted, shape=dataset.image_shape, pixels=settings.shift)
-    augment(dataset.train_images[:1], (0,))  # which refuses a negative number now
-    return augment
-
-
-def model_of(hidden: str, output: str, cost: str) -> Model:
-    """The model with functions of these names. Raises ValueError where they do not go together."""
-    model = Model(getattr(activations, hidden), getattr(activations, output), getattr(costs, cost))
-    if not (isinstance(model.hidden, Activation) and isinstance(model.output, Activation)):
-        raise ValueError(f"{hidden} and {output} are not both activation functions")
-    return model
-
-
-def rule_of(name: str, sizes: tuple[int, ...], settings: arguments.Train | arguments.Compare) -> GradientRule:
-    """The gradient rule of that name."""
-
-    def key() -> jax.Array:
-        # Another than that of the parameters: feedback drawn from theirs would be the initial weights themselves.
-        return jax.random.fold_in(jax.random.key(settings.seed), 1)
-
-    made = {
-        "manual": lambda: backprop,
-        "automatic": lambda: AUTOMATIC,
-        "feedback_alignment": lambda: rules.feedback_alignment(key(), sizes),
-        "direct_feedback_alignment": lambda: rules.direct_feedback_alignment(key(), sizes),
-        "sign_symmetric": lambda: rules.sign_symmetric,
-        "suggested_activations": lambda: rules.suggested_activations(settings.step),
-    }
-    return made[name]()
 
 
 def open_run(directory: Path) -> tuple[Run, Model, Params]:

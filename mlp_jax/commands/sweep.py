@@ -17,10 +17,11 @@ from rich.table import Table
 
 from mlp_jax import arguments, training
 from mlp_jax.commands.keeping import begin, data_settings, keeping, whole_metrics
-from mlp_jax.commands.shared import augment_of, data_of, keep_programs, make_console, model_of, print_json, sizes_for
+from mlp_jax.commands.shared import keep_programs, make_console, print_json
 from mlp_jax.figures import accuracy_by_setting
 from mlp_jax.network import Model
 from mlp_jax.runs import Run
+from mlp_jax.settings import augment_of, data_of, model_of, sizes_for
 from mlp_jax.training import PopulationMetrics, TrainState
 
 Member = dict[str, Any]

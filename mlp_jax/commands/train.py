@@ -19,21 +19,13 @@ from mlp_jax import arguments, training
 from mlp_jax.backprop import GradientRule, backprop
 from mlp_jax.commands.events import event_keeper
 from mlp_jax.commands.keeping import Keeper, begin, data_settings, keeping, whole_metrics
-from mlp_jax.commands.shared import (
-    augment_of,
-    data_of,
-    keep_programs,
-    make_console,
-    model_of,
-    print_json,
-    rule_of,
-    sizes_for,
-)
+from mlp_jax.commands.shared import keep_programs, make_console, print_json
 from mlp_jax.data import Dataset
 from mlp_jax.network import Model, Params, init_params
 from mlp_jax.runs import Run
 from mlp_jax.runs.snapshots import is_due, keep_snapshot, read_snapshots
 from mlp_jax.runs.tensorboard import check_tensorboard
+from mlp_jax.settings import augment_of, data_of, learning_rate_of, model_of, rule_of, sizes_for
 from mlp_jax.training import EpochMetrics, TrainState
 from mlp_jax.training.processes import Processes, processes_of, together
 
@@ -59,7 +51,7 @@ def _train(settings: arguments.Train, processes: Processes) -> int:
     training.use_one_thread_if_small(sizes, settings.batch_size)
     keep_programs(settings.cache)
     config = {name: value for name, value in asdict(settings).items() if name not in PLACES}
-    config |= {"sizes": sizes, "learning_rate": _learning_rate(settings)}
+    config |= {"sizes": sizes, "learning_rate": learning_rate_of(settings)}
     if processes.count > 1:
         _agree(processes, config, dataset, resuming=settings.resume is not None)
     processes.start()
@@ -234,12 +226,6 @@ def _line(metrics: EpochMetrics, epochs: int, examples: int, angles: list[float 
     if angles is None:
         return line
     return f"{line}   angles " + " ".join("-" if angle is None else f"{angle:.1f}°" for angle in angles)
-
-
-def _learning_rate(settings: arguments.Train) -> float:
-    if settings.learning_rate is not None:
-        return settings.learning_rate
-    return training.LEARNING_RATE if settings.optimizer == "sgd" else 0.001
 
 
 def _progress(console: Console, alone: bool) -> Progress:

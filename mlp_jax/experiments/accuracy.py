@@ -9,19 +9,18 @@ The settings of each preset were chosen on training images held out, never on th
 sixteen --validation 10000` and so on. What is reported is the accuracy after the last epoch, not after the best.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from mlp_jax import activations, costs, figures
+from mlp_jax import figures
 from mlp_jax.arguments import PRESETS, Train, preset
-from mlp_jax.data import Dataset, shifted
+from mlp_jax.data import Dataset
 from mlp_jax.experiments.subject import Finding, SubjectError, mesh_for
-from mlp_jax.network import Model
-from mlp_jax.training import LEARNING_RATE, fit_population, init_population, optimizer_maker
+from mlp_jax.settings import augment_of, learning_rate_of, model_of, sizes_for
+from mlp_jax.training import fit_population, init_population, optimizer_maker
 
 SEEDS = {"lesson": 8, "sixteen": 4, "ninety-eight": 1, "nielsen": 2}
 """How many networks of each preset: fewer of those that take longer. `mlp-jax sweep --preset NAME` trains as many of
@@ -58,23 +57,18 @@ def measure(dataset: Dataset) -> Measurement:
 
 def train(settings: Train, dataset: Dataset, seeds: int) -> tuple[tuple[int, ...], Float[np.ndarray, " seeds"]]:
     """Train networks from this many seeds as `mlp-jax sweep` would. Returns their sizes and test accuracies."""
-    sizes = (dataset.train_images.shape[1], *settings.sizes[1:-1], dataset.classes)
-    model = Model(
-        getattr(activations, settings.hidden), getattr(activations, settings.output), getattr(costs, settings.cost)
-    )
+    sizes = sizes_for(settings.sizes, dataset)
     steps = settings.epochs * -(-len(dataset.train_labels) // settings.batch_size)
-    rate = LEARNING_RATE if settings.learning_rate is None else settings.learning_rate
-    assert dataset.image_shape is not None
     _, metrics = fit_population(
         init_population(range(seeds), sizes, standard_normal=settings.standard_normal),
         dataset,
-        model,
+        model_of(settings.hidden, settings.output, settings.cost),
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         optimizer=optimizer_maker(settings.optimizer, settings.schedule, steps),
-        hyperparams={"learning_rate": [rate] * seeds},
+        hyperparams={"learning_rate": [learning_rate_of(settings)] * seeds},
         mesh=mesh_for(seeds),
-        augment=partial(shifted, shape=dataset.image_shape, pixels=settings.shift) if settings.shift else None,
+        augment=augment_of(settings, dataset),
     )
     return sizes, metrics.test_accuracy
 

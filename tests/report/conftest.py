@@ -13,9 +13,9 @@ from untrained import SIZES
 
 from mlp_jax import init_params
 from mlp_jax.cli import main
-from mlp_jax.commands.shared import model_of
 from mlp_jax.runs import Run
 from mlp_jax.runs.snapshots import keep_snapshot
+from mlp_jax.settings import model_of
 
 
 @pytest.fixture

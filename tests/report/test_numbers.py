@@ -11,9 +11,9 @@ from untrained import SIZES
 
 from mlp_jax import init_params, load_dataset
 from mlp_jax.backprop import backprop
-from mlp_jax.commands.shared import model_of
 from mlp_jax.gradients.nudges import nudges
 from mlp_jax.network import feedforward, loss
+from mlp_jax.settings import model_of
 
 pytestmark = pytest.mark.browser
 EVERY = ("sigmoid", "relu", "leaky_relu", "tanh", "silu", "identity", "softmax")
