@@ -10,7 +10,7 @@ from pathlib import Path
 from mlp_jax.data.dataset import Dataset, DatasetError
 from mlp_jax.data.idx import idx_sets, opened_idx
 from mlp_jax.data.npz import opened_npz
-from mlp_jax.data.stored import Arrays, image_shape, read_images, read_labels
+from mlp_jax.data.stored import Arrays, read_dataset
 
 MNIST_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
 SOURCES = (
@@ -50,7 +50,7 @@ def load_dataset(source: str | Path = "mnist", *, part: int = 0, parts: int = 1)
         name, _, config = source.removeprefix("tfds:").partition(":")
         return read_tfds(name, config or None, part, parts)
     with _opened(source) as arrays:
-        return _read(arrays, part, parts)
+        return read_dataset(arrays, part, parts)
 
 
 def _opened(source: str | Path) -> AbstractContextManager[Arrays]:
@@ -80,33 +80,3 @@ def _opened_mnist() -> AbstractContextManager[Arrays]:
             "the file is damaged; install the package again"
         )
     return opened_npz(Path("mlp_jax/data/mnist.npz"), published)
-
-
-def _read(arrays: Arrays, part: int, parts: int) -> Dataset:
-    """The data set of the four arrays, with one of the equal parts of its training images."""
-    shape = image_shape(arrays.train_images)
-    image_shape(arrays.test_images)
-    if arrays.train_images.shape[1:] != arrays.test_images.shape[1:]:
-        raise DatasetError(
-            f"{arrays.train_images.name} has shape {arrays.train_images.shape}, {arrays.test_images.name} "
-            f"{arrays.test_images.shape}: one network cannot take images of different sizes"
-        )
-    examples = arrays.train_images.shape[0]
-    if parts < 1 or examples % parts:
-        raise DatasetError(
-            f"{examples} training images cannot be split into {parts} equal parts: let the number of parts, one "
-            f"for each process, divide {examples}"
-        )
-    if not 0 <= part < parts:
-        raise DatasetError(f"there is no part {part} of {parts}: expected 0 to {parts - 1}")
-    rows = range(part * examples // parts, (part + 1) * examples // parts)
-    train_labels = read_labels(arrays.train_labels, arrays.train_images)
-    test_labels = read_labels(arrays.test_labels, arrays.test_images)
-    return Dataset(
-        train_images=read_images(arrays.train_images, rows),
-        train_labels=train_labels[rows.start : rows.stop],
-        test_images=read_images(arrays.test_images, range(arrays.test_images.shape[0])),
-        test_labels=test_labels,
-        classes=1 + int(max(train_labels.max(), test_labels.max())),
-        image_shape=shape,
-    )

@@ -1,4 +1,4 @@
-"""An array as it lies in a file: what its header declares, held against what the file has."""
+"""Arrays as they lie in files: what their headers declare, held against what is there, and the data set they make."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from mlp_jax.data.dataset import DatasetError
+from mlp_jax.data.dataset import Dataset, DatasetError
 
 PIECE = 2**18  # bytes read at once: what the processor's cache still holds when they are copied
 MAPPED = 2**28  # bytes above which an array that lies in its file as it is stays there
@@ -217,3 +217,36 @@ def _as_labels(labels: Stored, elements: np.ndarray, first: int) -> np.ndarray:
         wrong = int(outside.argmax())
         raise DatasetError(f"{labels.index(first + wrong)} is {elements[wrong]}: expected 0 to {CLASSES - 1}")
     return elements
+
+
+def read_dataset(arrays: Arrays, part: int, parts: int) -> Dataset:
+    """The data set of the four arrays, with one of the equal parts of its training images.
+
+    Raises DatasetError where they contradict one another, are not what they say, or cannot be parted so.
+    """
+    shape = image_shape(arrays.train_images)
+    image_shape(arrays.test_images)
+    if arrays.train_images.shape[1:] != arrays.test_images.shape[1:]:
+        raise DatasetError(
+            f"{arrays.train_images.name} has shape {arrays.train_images.shape}, {arrays.test_images.name} "
+            f"{arrays.test_images.shape}: one network cannot take images of different sizes"
+        )
+    examples = arrays.train_images.shape[0]
+    if parts < 1 or examples % parts:
+        raise DatasetError(
+            f"{examples} training images cannot be split into {parts} equal parts: let the number of parts, one "
+            f"for each process, divide {examples}"
+        )
+    if not 0 <= part < parts:
+        raise DatasetError(f"there is no part {part} of {parts}: expected 0 to {parts - 1}")
+    rows = range(part * examples // parts, (part + 1) * examples // parts)
+    train_labels = read_labels(arrays.train_labels, arrays.train_images)
+    test_labels = read_labels(arrays.test_labels, arrays.test_images)
+    return Dataset(
+        train_images=read_images(arrays.train_images, rows),
+        train_labels=train_labels[rows.start : rows.stop],
+        test_images=read_images(arrays.test_images, range(arrays.test_images.shape[0])),
+        test_labels=test_labels,
+        classes=1 + int(max(train_labels.max(), test_labels.max())),
+        image_shape=shape,
+    )

@@ -16,9 +16,9 @@ from pathlib import Path
 import platformdirs
 
 from mlp_jax.data.dataset import Dataset, DatasetError
-from mlp_jax.data.load import load_dataset
+from mlp_jax.data.npz import opened_npz
 from mlp_jax.data.prepared import decode, fields
-from mlp_jax.data.stored import reading
+from mlp_jax.data.stored import read_dataset, reading
 
 LAYOUT = 1  # of the files kept in the cache; whoever changes what is in them counts on, and they are made anew
 
@@ -51,12 +51,12 @@ def read_tfds(name: str, config: str | None = None, part: int = 0, parts: int = 
     classes = _kept(cache, origin)
     if classes is not None:
         try:
-            return replace(load_dataset(cache, part=part, parts=parts), classes=classes)
+            return _load(cache, classes, part, parts)
         except DatasetError:
-            if _intact(cache):
+            if _is_intact(cache):
                 raise  # what is wrong is what was asked for
     classes = _keep(cache, origin, source, directory)
-    return replace(load_dataset(cache, part=part, parts=parts), classes=classes)
+    return _load(cache, classes, part, parts)
 
 
 def _newest(home: Path, config: str | None) -> Path | None:
@@ -127,9 +127,16 @@ def _kept(cache: Path, origin: str) -> int | None:
         return None
 
 
-def _intact(cache: Path) -> bool:
+def _load(cache: Path, classes: int, part: int, parts: int) -> Dataset:
+    """What the file has; no example need be of the last classes."""
+    with opened_npz(cache) as arrays:
+        return replace(read_dataset(arrays, part, parts), classes=classes)
+
+
+def _is_intact(cache: Path) -> bool:
     try:
-        load_dataset(cache)
+        with opened_npz(cache) as arrays:
+            read_dataset(arrays, 0, 1)
     except DatasetError:
         return False
     return True
