@@ -4,8 +4,9 @@ from mlp_jax.training.devices import epoch_order
 from mlp_jax.training.epoch import TrainState, as_inputs, train_epoch, update
 from mlp_jax.training.evaluation import Evaluation, evaluate
 from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit
+from mlp_jax.training.members import PopulationMetrics, init_population, member, start_population
 from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer, optimizer_maker
-from mlp_jax.training.population import PopulationMetrics, fit_population, init_population, member, start_population
+from mlp_jax.training.population import fit_population
 from mlp_jax.training.population_epoch import train_population
 from mlp_jax.training.stream import images_in_chunk
 from mlp_jax.training.threads import use_cores_for_members, use_one_thread_if_small

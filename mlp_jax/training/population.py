@@ -6,110 +6,39 @@ the first layers are one wide matrix product.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jax.typing import ArrayLike
-from jaxtyping import Array, DTypeLike, Float, Integer
+from jaxtyping import Array, Integer
 
 from mlp_jax.backprop import GradientRule, backprop
 from mlp_jax.data import Augment, Dataset
-from mlp_jax.network import Model, Params, init_params, predict, sizes_of
+from mlp_jax.network import Model, Params, predict, sizes_of
 from mlp_jax.training.augment import images_of_epochs
 from mlp_jax.training.blame import all_finite, first_failure, memory_of
 from mlp_jax.training.devices import bring_back, count_examples, place, place_examples, place_order
 from mlp_jax.training.epoch import BATCH, POPULATION, TrainState, as_inputs
 from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit, start_or_go_on
+from mlp_jax.training.members import (
+    PopulationMetrics,
+    Values,
+    as_arrays,
+    constants,
+    count_members,
+    maker_of,
+    member,
+    start_population,
+)
 from mlp_jax.training.optimizer import optimizer_maker
 from mlp_jax.training.population_epoch import train_population
 
-Numbers = ArrayLike | Sequence[float | int]
-Values = Mapping[str, Numbers]
-"""For each name the members' values, (members,)."""
-
-
-class PopulationMetrics(NamedTuple):
-    """What is known of every member at the end of an epoch; NaN for one whose cost or parameters are not finite.
-
-    epoch: from 1.
-    loss: the mean cost of the training examples, each just before the update it took part in, (members,).
-    test_accuracy: the fraction of the test images whose brightest output is their label, (members,), 0 to 1.
-    seconds: the wall-clock time of the epoch's updates of all members; those of the first include compiling.
-    """
-
-    epoch: int
-    loss: Float[np.ndarray, " members"]
-    test_accuracy: Float[np.ndarray, " members"]
-    seconds: float
-
-    @property
-    def ranking(self) -> Integer[np.ndarray, " ranked"]:
-        """The members that are still finite, by test accuracy, the best first."""
-        order = np.argsort(-self.test_accuracy, kind="stable")  # NaN comes last
-        return order[np.isfinite(self.test_accuracy[order])]
-
-    @property
-    def best(self) -> int:
-        """The member with the highest test accuracy."""
-        return int(self.ranking[0])
-
-    @property
-    def spread(self) -> tuple[float, float, float]:
-        """Lowest, median and highest test accuracy, 0 to 1."""
-        accuracies = self.test_accuracy[self.ranking]
-        return float(accuracies[-1]), float(np.median(accuracies)), float(accuracies[0])
-
-
 PopulationCallback = Callable[[TrainState, PopulationMetrics], bool | None]
-
-
-def init_population(
-    seeds: Sequence[int],
-    sizes: Sequence[int] = (784, 16, 16, 10),
-    scales: Numbers | None = None,
-    *,
-    standard_normal: bool = False,
-) -> Params:
-    """Random parameters of several networks, in arrays with a leading axis of members.
-
-    seeds: a member starts from `init_params(jax.random.key(seed), sizes, standard_normal=standard_normal)`.
-    scales: what each member's weights are multiplied by, (members,); 1 if not given.
-
-    Raises ValueError for no seeds, for scales of another number or not finite, or sizes that `init_params` refuses.
-    """
-    if not len(seeds):
-        raise ValueError("there are no seeds: give one for each member of the population")
-    params = jax.vmap(lambda seed: init_params(jax.random.key(seed), sizes, standard_normal=standard_normal))(
-        np.asarray(seeds, np.uint32)
-    )
-    scales = _as_arrays({"scales": np.ones(len(seeds)) if scales is None else scales}, len(seeds), jnp.float32)[
-        "scales"
-    ]
-    if not jnp.isfinite(scales).all():
-        raise ValueError(f"the scales are {scales}: expected finite numbers")
-    return tuple(layer._replace(weights=scales[:, None, None] * layer.weights) for layer in params)
-
-
-@partial(jax.jit, static_argnames="make_optimizer")
-def start_population(
-    params: Params, hyperparams: Mapping[str, Array], make_optimizer: Callable[..., optax.GradientTransformation]
-) -> TrainState:
-    """The state of all members before the first epoch.
-
-    hyperparams: their values under each name, (members,), of which `make_optimizer` makes a member's optimiser.
-    """
-    return jax.vmap(lambda params, own: TrainState.start(params, make_optimizer(**own)))(params, dict(hyperparams))
-
-
-def member(tree: Any, number: int) -> Any:
-    """One member's part, from 0, of parameters or of a state that have the leading axis."""
-    return jax.tree.map(lambda leaf: leaf[number], tree)
 
 
 def fit_population(
@@ -150,7 +79,7 @@ def fit_population(
     after the last good epoch, when no member is finite any more.
     """
     initial = params.params if isinstance(params, TrainState) else params
-    members, seeds = _count_members(initial), np.ravel(seed).tolist()
+    members, seeds = count_members(initial), np.ravel(seed).tolist()
     if np.ndim(seed) and len(seeds) != members:
         raise ValueError(f"there are {len(seeds)} seeds for {members} members: give one for each, or one for all")
     for one in seeds:
@@ -159,11 +88,11 @@ def fit_population(
     if optimizer is None:
         optimizer = optimizer_maker(schedule="cosine", steps=epochs * -(-examples // batch_size))
     dtype = initial[0].weights.dtype
-    own_model = _as_arrays(model_params or {}, members, dtype)
-    own_optimizer = _as_arrays(hyperparams or {}, members, dtype)
-    make_model, make_optimizer = _maker("model", model, own_model), _maker("optimizer", optimizer, own_optimizer)
+    own_model = as_arrays(model_params or {}, members, dtype)
+    own_optimizer = as_arrays(hyperparams or {}, members, dtype)
+    make_model, make_optimizer = maker_of("model", model, own_model), maker_of("optimizer", optimizer, own_optimizer)
     if members == 1 and mesh is None:  # constants of the program, not its arguments: the bits that `fit` gives
-        model, optimizer = make_model(**_constants(model_params)), make_optimizer(**_constants(hyperparams))
+        model, optimizer = make_model(**constants(model_params)), make_optimizer(**constants(hyperparams))
         return _fit_one(
             member(params, 0),
             callback,
@@ -261,22 +190,6 @@ def _as_population(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[None], tree)
 
 
-def _maker(name: str, thing: Any, values: Mapping[str, Any]) -> Callable[..., Any]:
-    """A function that makes each member's own of its values. Raises ValueError for values that nothing is made of."""
-    if values and not callable(thing):
-        raise ValueError(
-            f"the {name} is one for all members, but there are values of {', '.join(values)}: give a function that "
-            f"makes a member's {name} of them"
-        )
-    return thing if callable(thing) else _always(thing)
-
-
-@cache
-def _always(thing: Any) -> Callable[[], Any]:
-    """A function that makes the same for every member; the same function for the same thing, so that jit knows it."""
-    return lambda: thing
-
-
 _finite_members = jax.jit(jax.vmap(all_finite))
 
 
@@ -291,35 +204,3 @@ def _right_answers(
         return jnp.sum(predict(own[0], inputs, make_model(**own[1])) == labels)
 
     return jax.lax.map(right, (params, model_params), batch_size=16)
-
-
-def _count_members(params: Params) -> int:
-    """How many members there are. Raises ValueError unless every array has one leading axis for them."""
-    lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(params)}
-    if (
-        len(lengths) != 1
-        or lengths == {0}
-        or any(layer.weights.ndim != 3 or layer.biases.ndim != 2 for layer in params)
-    ):
-        shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(params))
-        raise ValueError(
-            f"the parameters have shapes {shapes}: expected (members, n_out, n_in) and (members, n_out) for each "
-            "layer, with the same number of members, as init_population makes them"
-        )
-    return lengths.pop()
-
-
-def _as_arrays(values: Values, members: int, dtype: DTypeLike) -> dict[str, Array]:
-    """The values as arrays, (members,). Raises ValueError for those of another length."""
-    arrays = {name: jnp.asarray(value, dtype) for name, value in values.items()}
-    for name, array in arrays.items():
-        if array.shape != (members,):
-            raise ValueError(
-                f"{name} has shape {array.shape} for {members} members: give one value for each, ({members},)"
-            )
-    return arrays
-
-
-def _constants(values: Values | None) -> dict[str, float]:
-    """The values of the only member, as they were given."""
-    return {name: np.ravel(value)[0].item() for name, value in (values or {}).items()}
