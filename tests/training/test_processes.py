@@ -35,6 +35,7 @@ SIZES = (784, 16, 10)
 BATCH = 1600  # 400 on each of 4 devices, whose 15,000 images make 37 such batches and one of 200
 TASK = ["--epochs=1", f"--batch-size={BATCH}", "--sizes", *map(str, SIZES), "--hidden=tanh", "--output=softmax"]
 TASK += ["--cost=cross_entropy", "--learning-rate=0.3"]
+GLOO = re.compile(r"\[Gloo\] Rank|is connected to|peer ranks\.|Expected number of connected peer ranks is :|\d+")
 LONG = ["--epochs=10000", "--batch-size=6000", "--sizes", "784", "10"]
 
 
@@ -65,9 +66,12 @@ def train(*commands, devices=1, **environment):
 
 
 def ends(running):
-    """Exit statuses, what went to stdout, and what to stderr but for Gloo's own lines."""
+    """Exit statuses, what went to stdout, and what to stderr but for Gloo's own lines.
+
+    A process of two devices writes two of them at once, in pieces: one may break another.
+    """
     outputs = [process.communicate(timeout=200) for process in running]
-    errors = ["\n".join(line for line in err.splitlines() if "Gloo" not in line) for _, err in outputs]
+    errors = ["\n".join(line for line in err.splitlines() if GLOO.sub("", line).strip()) for _, err in outputs]
     return [process.returncode for process in running], [out for out, _ in outputs], errors
 
 
@@ -167,8 +171,8 @@ def test_a_frozen_process_ends_the_others_when_the_timeout_is_over(tmp_path):
     with train(*([*each, "--timeout=6"] for each in of_two(*LONG, f"--out={tmp_path}"))) as running:
         wait_for_an_epoch(tmp_path, running)
         running[1].send_signal(signal.SIGSTOP)
-        [status], _, [error] = ends(running[:1])
-    assert status != 0
+        _, error = running[0].communicate(timeout=200)  # all: a number has a line to itself there
+    assert running[0].returncode != 0
     assert "unhealthy (stopped sending heartbeats):\n1\n" in error  # JAX's runtime says it
     assert_whole(tmp_path)
 
