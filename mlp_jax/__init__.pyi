@@ -1,9 +1,10 @@
 from .activations import Activation, identity, leaky_relu, relu, sigmoid, silu, softmax, tanh
-from .backprop import GradientRule, backprop
+from .backward import GradientRule, backprop
 from .costs import Cost, cross_entropy, quadratic
-from .data import Dataset, DatasetError, load_dataset
+from .data import Dataset, DatasetError, Examples, load_dataset
 from .exchange import from_torch, to_torch
-from .gradients.compare import assert_gradients_match, compare_gradients, compare_rules
+from .gradients.compare import assert_gradients_match, compare_gradients
+from .gradients.compare_rules import compare_rules
 from .gradients.numerical import NumericalGradient, numerical_gradient
 from .gradients.report import GradientReport
 from .network import Layer, Model, Params, feedforward, forward_pass, init_params, loss, predict
@@ -12,8 +13,9 @@ from .training import (
     DivergenceError,
     EpochMetrics,
     Evaluation,
-    PopulationMetrics,
+    Plan,
     TrainState,
+    epochs,
     evaluate,
     fit,
     fit_population,
@@ -31,19 +33,21 @@ __all__ = [
     "DivergenceError",
     "EpochMetrics",
     "Evaluation",
+    "Examples",
     "GradientReport",
     "GradientRule",
     "Layer",
     "Model",
     "NumericalGradient",
     "Params",
-    "PopulationMetrics",
+    "Plan",
     "TrainState",
     "assert_gradients_match",
     "backprop",
     "compare_gradients",
     "compare_rules",
     "cross_entropy",
+    "epochs",
     "evaluate",
     "feedforward",
     "fit",

@@ -82,7 +82,7 @@ relu = Activation(jax.nn.relu, _relu_derivative, range=(0, INFINITY))
 """max(0, z) (lesson 2). At the kink, z = 0, the derivative is taken as 0, as JAX does."""
 
 leaky_relu = Activation(jax.nn.leaky_relu, _leaky_relu_derivative)
-"""z, or 0.01 z where z is negative. At the kink, z = 0, the derivative is taken as 1, as JAX does."""
+"""z, or 0.01 z if z is negative. At the kink, z = 0, the derivative is taken as 1, as JAX does."""
 
 tanh = Activation(jnp.tanh, _tanh_derivative, range=(-1, 1))
 """The hyperbolic tangent: 2 sigmoid(2z) - 1."""

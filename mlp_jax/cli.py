@@ -1,34 +1,179 @@
-"""The `mlp-jax` command: arguments, then what they ask for, then the exit status."""
+"""The `mlp-jax` command: its arguments become settings, a command runs with them, and returns the exit status."""
 
+import argparse
+import ast
 import atexit
 import gc
+import inspect
 import io
+import json
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import MISSING, Field, fields, replace
+from difflib import get_close_matches
 from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
-from mlp_jax.arguments import parse
+from mlp_jax import config
+from mlp_jax.config import Compare, Evaluate, Experiment, Export, Predict, Problem, Report, Serve, Sweep, Train
+
+KINDS = (Train, Sweep, Evaluate, Predict, Export, Report, Serve, Compare, Experiment)
+COMMANDS = {kind.__name__.lower(): kind for kind in KINDS}
+"""The settings of each command; module `mlp_jax.commands.NAME` has the function NAME that takes them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status: 2, after one line on stderr, for input that cannot be used."""
-    atexit.register(gc.freeze)  # a last search for garbage in all of JAX would keep the prompt away for 0.3 s
-    # An exception out of nowhere tears JAX's start in pieces; until training has begun there is nothing to keep.
+    """Run the command line and return the exit status: 2, after one line on stderr, if anything went wrong.
+
+    In Python's development mode (PYTHONDEVMODE=1) an unexpected error is raised, with its traceback.
+    """
+    atexit.register(gc.freeze)  # a last search for garbage in all of JAX would delay the prompt by 0.3 s
+    # A KeyboardInterrupt would break JAX's start halfway; until training has begun there is nothing to keep.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # bars and boxes, where the terminal cannot show them
+        sys.stdout.reconfigure(errors="replace")  # bars and boxes, if the terminal cannot show them
     try:
-        command = parse(arguments)
-        name = type(command).__name__.lower()
+        settings = parse(arguments)
+        name = type(settings).__name__.lower()
         module = import_module(f"mlp_jax.commands.{name}")  # here, and not above, because it imports JAX
-        return getattr(module, name)(command)
+        return getattr(module, name)(settings)
     except (ValueError, OSError) as error:
-        print("mlp-jax:", *str(error).split(), file=sys.stderr)
-        return 2
+        message = str(error)
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        message = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]} (PYTHONDEVMODE=1 shows where)"
     finally:
         signal.signal(signal.SIGINT, before)
+    print("mlp-jax:", *message.split(), file=sys.stderr)
+    return 2
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def parse(arguments: Sequence[str] | None = None) -> Any:
+    """The settings of the command that the arguments ask for, based on the defaults, a preset, or the run to resume.
+
+    Raises ValueError, in one line, for arguments that make no sense, and for a run that cannot be resumed.
+    """
+    name, given = _read(sys.argv[1:] if arguments is None else arguments)
+    kind = COMMANDS[name]
+    if kind is Train or kind is Sweep:
+        if "resume" in given:
+            return replace(_kept(given["resume"], kind), **given)
+        return replace(config.preset(kind, given.get("preset", "lesson")), **given)
+    both = [setting for setting in given if kind is Compare and "run" in given and hasattr(Problem, setting)]
+    if both:
+        raise ValueError(f"{given['run']} has its own {', '.join(both)}: leave out --{' --'.join(both)}, or --run")
+    return kind(**given)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see {self.prog} --help")
+
+
+def _read(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """The name of the command, and the settings that were given. Raises ValueError for any other arguments."""
+    parser = _Parser("mlp-jax", description="Train, examine and use multilayer perceptrons.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    helps = _help_texts()
+    parsers = {name: _add_command(commands, name, kind, helps) for name, kind in COMMANDS.items()}
+    known, unknown = parser.parse_known_args(arguments)
+    given = vars(known)
+    name = given.pop("command")
+    if unknown:
+        flags = [_flag(field) for field in fields(COMMANDS[name])]
+        meant = "".join(f"; perhaps you meant {flag}" for flag in get_close_matches(unknown[0], flags, 1))
+        parsers[name].error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+    return name, _with_tuples(given)
+
+
+def _add_command(commands: Any, name: str, kind: type, helps: dict[tuple[str, str], str]) -> _Parser:
+    """A parser of a command's arguments, which returns only those that were given."""
+    about, hints = inspect.getdoc(kind) or "", get_type_hints(kind, include_extras=True)
+    command = commands.add_parser(name, help=about.partition("\n")[0], description=about, allow_abbrev=False)
+    places = []
+    for field in fields(kind):
+        text = next((helps[key] for of in kind.__mro__ if (key := (of.__name__, field.name)) in helps), "")
+        options: dict[str, Any] = {"default": argparse.SUPPRESS}
+        if get_origin(hints[field.name]) is Annotated:
+            hint, place = get_args(hints[field.name])
+            options |= _options(hint) | {"metavar": place}
+            if get_origin(hint) is tuple or field.default is not MISSING:
+                options["nargs"] = "+" if field.default is MISSING else "?"
+            places.append(command.add_argument(field.name, help=text, **options).metavar)
+        else:
+            if field.default is not None:
+                values = field.default if isinstance(field.default, tuple) else (field.default,)
+                text += f" (default: {' '.join(map(str, values))})"
+            command.add_argument(_flag(field), help=text, **options | _options(hints[field.name]))
+    command.usage = " ".join(["%(prog)s", "[options]", *places])
+    return command
+
+
+def _flag(field: Field) -> str:
+    return "--" + field.name.replace("_", "-")
+
+
+def _options(hint: Any) -> dict[str, Any]:
+    """Options of `add_argument` for a type."""
+    origin, of = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):  # of a type and None
+        return _options(of[0])
+    if origin is tuple:
+        return _options(of[0]) | {"nargs": "*"}
+    if origin is Literal:
+        return {"choices": of}
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    return {"type": hint, "metavar": hint.__name__.upper()}
+
+
+def _help_texts() -> dict[tuple[str, str], str]:
+    """The docstring below each field of the settings, by the names of class and field."""
+    texts = {}
+    try:
+        source = inspect.getsource(config)
+    except OSError:  # compiled files only
+        source = ""
+    for kind in ast.parse(source).body:
+        if isinstance(kind, ast.ClassDef):
+            for pair in pairwise(kind.body):
+                match pair:
+                    case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                        texts[kind.name, name] = " ".join(text.replace("%", "%%").split())
+    return texts
+
+
+def _kept(directory: Path, kind: type[Train | Sweep]) -> Any:
+    """The settings that the run in this directory was started with."""
+    file, hints = directory / "config.json", get_type_hints(kind)
+    if not file.is_file():
+        raise ValueError(f"{directory} is not a run that can be resumed: there is no {file.name} in it")
+    try:
+        kept = {name: value for name, value in json.loads(file.read_text()).items() if name in hints}
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{file} is damaged ({error})") from error
+    for name, value in kept.items():
+        if not _fits(value, hints[name]):
+            raise ValueError(f"{file} is not one of mlp-jax {kind.__name__.lower()}: {name} is {value!r} there")
+    return kind(**_with_tuples(kept))
+
+
+def _with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from JSON is one of this type."""
+    origin, of = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, each) for each in of)
+    if origin is tuple:
+        return isinstance(value, list) and all(_fits(each, of[0]) for each in value)
+    if origin is Literal:
+        return value in of
+    return type(value) is hint or (hint is float and type(value) is int)

@@ -47,7 +47,7 @@ class Cost(NamedTuple):
         )
 
     def of(self, output: Activation) -> "Cost":
-        """This cost as a function of the activations that `output` gives: itself, but for closed forms."""
+        """This cost as a function of the activations that `output` gives: itself, unless it has a closed form."""
         return next((cost for activation, cost, _ in self.closed_forms if activation == output), self)
 
 
@@ -64,7 +64,7 @@ def _cross_entropy(a: Array, y: Array) -> Array:
 
 
 def _cross_entropy_derivative(a: Array, y: Array) -> Array:
-    # (a - y) / (a (1 - a)), in which a target of 0 or 1 leaves one factor: where a has rounded to y, it would be 0 / 0.
+    # (a - y) / (a (1 - a)), in which a target of 0 or 1 leaves one factor: if a has rounded to y, it would be 0 / 0.
     certain = (y == 0) | (y == 1)
     return jnp.where(certain, 1 - 2 * y, a - y) / (jnp.where(y == 0, 1, a) * jnp.where(y == 1, 1, 1 - a))
 

@@ -1,29 +1,23 @@
-"""Every picture that more than one place draws, and the hand that all are drawn with.
+"""What more than one figure draws, and what all figures share: size, colours, axes.
 
-Colours are those of Okabe and Ito, told apart by every kind of colour vision, on a light ground of their own, so that
-a figure reads the same on a dark page.
+The colours are those of Okabe and Ito, which every kind of colour vision tells apart. The background is always white,
+so that a figure looks the same on a dark page.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = COLOURS = (
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#cc79a7",
-    "#56b4e9",
-    "#d55e00",
-    "#000000",
-)
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
+BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = COLOURS
 STYLES = ("-", "--", "-.", ":")
-MEMBER, MEDIAN = BLUE, RED
 WIDTH = 7.2  # inches: at 150 dots each, a page's width
 DOTS = 150
+Numbers = Sequence[float | int] | Num[np.ndarray, " n"]
 
 
 def page(rows: int = 1, columns: int = 1, *, height: float = 3.2) -> tuple[Figure, np.ndarray]:
@@ -32,24 +26,32 @@ def page(rows: int = 1, columns: int = 1, *, height: float = 3.2) -> tuple[Figur
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def name_axes(panel: Axes, x: str, y: str, title: str | None = None) -> None:
-    """What is drawn along each axis, with its unit, and a quiet grid."""
-    panel.set_xlabel(x)
-    panel.set_ylabel(y)
-    panel.grid(alpha=0.3)
-    if title:
-        panel.set_title(title, fontsize="medium")
+def name_axes(panel: Axes, x: str, y: str, title: str = "", *, grid: bool = True, **settings: Any) -> None:
+    """What is drawn along each axis, with its unit, and a quiet grid. settings: as `Axes.set` takes them."""
+    panel.set(xlabel=x, ylabel=y, **settings)
+    panel.set_title(title, fontsize="medium")
+    if grid:
+        panel.grid(alpha=0.3)
 
 
-def curves(panel: Axes, x: Num[np.ndarray, " n"], lines: Mapping[str, Num[np.ndarray, "*members n"]]) -> None:
-    """A line for each name; of several members the median, in a band from the lowest to the highest."""
+def band(panel: Axes, x: Numbers, y: Num[np.ndarray, "members n"], style: str, colour: str, label: str) -> None:
+    """The median of several members' curves, in a band from the lowest to the highest."""
+    panel.plot(x, np.median(y, axis=0), style, color=colour, label=label, markersize=4)
+    panel.fill_between(x, y.min(axis=0), y.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+
+
+def curves(panel: Axes, x: Numbers, lines: Mapping[str, Num[np.ndarray, "*members n"]]) -> None:
+    """A line for each name; a band for several members."""
     for number, (name, y) in enumerate(lines.items()):
-        colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
-        panel.plot(x, y if y.ndim == 1 else np.median(y, axis=0), style, color=colour, label=name)
-        if y.ndim == 2 and len(y) > 1:
-            panel.fill_between(x, y.min(axis=0), y.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+        band(panel, x, np.atleast_2d(y), STYLES[number % len(STYLES)], COLOURS[number % len(COLOURS)], name)
     if len(lines) > 1:
         panel.legend(fontsize="small")
+
+
+def members(panel: Axes, x: Numbers, y: Num[np.ndarray, "members n"], style: str) -> None:
+    """A curve, or dots, for each member; those of the first are red and lie above the others."""
+    for number, row in reversed(list(enumerate(y))):
+        panel.plot(x, row, style, color=BLUE if number else RED, alpha=0.7, markersize=4)
 
 
 def histograms(
@@ -67,12 +69,9 @@ def picture(
     panel: Axes, pixels: Num[np.ndarray, "height width"], caption: str = "", *, limit: float | None = None
 ) -> None:
     """One image without axes: ink on paper; with `limit`, from -limit (blue) over 0 (white) to limit (red)."""
-    if limit is None:
-        panel.imshow(pixels, cmap="gray_r", interpolation="nearest")
-    else:
-        panel.imshow(pixels, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-    panel.set_xticks([])
-    panel.set_yticks([])
+    colours, lowest = ("gray_r", None) if limit is None else ("RdBu_r", -limit)
+    panel.imshow(pixels, cmap=colours, vmin=lowest, vmax=limit, interpolation="nearest")
+    panel.set(xticks=[], yticks=[])
     panel.set_title(caption, fontsize="x-small", pad=2)
 
 
@@ -82,64 +81,52 @@ def matrix(panel: Axes, counts: Num[np.ndarray, "rows columns"]) -> None:
     panel.imshow(shade, cmap="Blues", vmax=max(float(shade.max()), 1) * 1.3)
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            dark = shade[row, column] > 0.7 * shade.max()
-            panel.text(
-                column,
-                row,
-                f"{count}",
-                ha="center",
-                va="center",
-                fontsize="x-small",
-                color="white" if dark else "black",
-            )
-    panel.set_xticks(range(counts.shape[1]))
-    panel.set_yticks(range(counts.shape[0]))
+            colour = "white" if shade[row, column] > 0.7 * shade.max() else "black"
+            panel.text(column, row, f"{count}", ha="center", va="center", fontsize="x-small", color=colour)
+    panel.set(xticks=range(counts.shape[1]), yticks=range(counts.shape[0]))
 
 
-def accuracy_by_setting(
-    settings: Mapping[str, Sequence[float | int]], accuracies: Float[np.ndarray, " members"]
+def scores_by_setting(
+    settings: Mapping[str, Sequence[float | int]], scores: Float[np.ndarray, " members"], name: str
 ) -> Figure:
-    """The test accuracy of the members of a population against each setting in which they differ, and its medians.
+    """The scores of a population's members against each setting in which they differ, and the medians.
 
     settings: under each name, one value for each member; a panel for each that takes more than one value. Positive
         values that span a factor of 4 or more stand on a logarithmic axis.
-    accuracies: 0 to 1; NaN for members that diverged, which stand as crosses on the floor of their panel.
+    scores: as they are drawn, under `name`; NaN for members that diverged, shown as crosses at the bottom of a panel.
     """
-    varied = {name: np.asarray(values, float) for name, values in settings.items() if len(set(values)) > 1}
-    varied = varied or {name: np.asarray(values, float) for name, values in list(settings.items())[:1]}
+    varied = [setting for setting, values in settings.items() if len(set(values)) > 1] or [*settings][:1]
     figure = Figure(figsize=(4.2 * len(varied), 3.6), layout="constrained")
     panels = figure.subplots(1, len(varied), sharey=True, squeeze=False)[0]
-    finite = np.isfinite(accuracies)
-    for panel, (name, values) in zip(panels, varied.items(), strict=True):
-        panel.plot(
-            values[finite], 100 * accuracies[finite], "o", color=MEMBER, alpha=0.5, markersize=4, label="a network"
-        )
-        floor = np.full(len(values) - finite.sum(), 0.02)
-        if floor.size:
-            across = panel.get_xaxis_transform()
-            panel.plot(values[~finite], floor, "x", color="black", label="diverged", transform=across)
+    finite = np.isfinite(scores)
+    for panel, setting in zip(panels, varied, strict=True):
+        values = np.asarray(settings[setting], float)
+        panel.plot(values[finite], scores[finite], "o", color=BLUE, alpha=0.5, markersize=4, label="a network")
+        if not finite.all():
+            bottom = np.full(np.sum(~finite), 0.02)
+            panel.plot(values[~finite], bottom, "kx", label="diverged", transform=panel.get_xaxis_transform())
         steps = np.unique(values[finite])
-        medians = [100 * np.median(accuracies[finite & (values == step)]) for step in steps]
-        panel.plot(steps, medians, "-", color=MEDIAN, label="median")
+        medians = [np.median(scores[finite & (values == step)]) for step in steps]
+        panel.plot(steps, medians, "-", color=RED, label="median")
         if values.min() > 0 and values.max() >= 4 * values.min():
             panel.set_xscale("log", base=2)
         if len(np.unique(values)) <= 10:
             panel.set_xticks(np.unique(values), [f"{value:g}" for value in np.unique(values)])
             panel.set_xticks([], minor=True)
-        panel.set_xlabel(name.replace("_", " "))
-        panel.grid(alpha=0.3)
-    panels[0].set_ylabel("test accuracy, %")
+        name_axes(panel, setting.replace("_", " "), name if panel is panels[0] else "")
     panels[0].legend(fontsize="small")
     return figure
 
 
 def strips(*heights: float) -> tuple[Figure, list[SubFigure]]:
-    """A figure of a page's width, made of strips one below the other that are divided each in its own way.
-
-    heights: of each strip, in inches.
-    """
+    """A figure of a page's width, of strips one below the other, each divided in its own way. heights: in inches."""
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DOTS, layout="constrained", facecolor="white")
     return figure, list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat)
+
+
+def gallery_height(images: int, columns: int = 8) -> float:
+    """The height in inches of a strip with so many images, one line of caption each, and a title."""
+    return (WIDTH / columns + 0.2) * -(-images // columns) + 0.3
 
 
 def gallery(
@@ -149,12 +136,11 @@ def gallery(
     *,
     columns: int = 8,
     limit: float | None = None,
-    title: str | None = None,
+    title: str,
 ) -> None:
-    """Images in a strip of a figure, each as `picture` draws it; a row takes (7.2 / columns + 0.2) inches."""
+    """Images in a strip of a figure, each as `picture` draws it. `gallery_height` says how high the strip is to be."""
     panels = strip.subplots(-(-len(images) // columns), columns, squeeze=False)
-    if title:
-        strip.suptitle(title, fontsize="medium")
+    strip.suptitle(title, fontsize="medium")
     for panel in panels.flat[len(images) :]:
         panel.axis("off")
     for panel, pixels, caption in zip(panels.flat, images, captions, strict=False):

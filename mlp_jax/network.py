@@ -1,11 +1,11 @@
-"""The network of the lessons: layers of weighted sums and activations, and what its answers cost.
+"""The network of the lessons: layers of weighted sums and activations, and the cost of its outputs.
 
-The parameters are a pytree, a tuple of layers, and alone fix the sizes; what stays fixed while a network learns is its
-`Model`. Every function is pure, takes `model` last, works on a batch or on a single example without a batch axis, in
-any floating-point type, under `jit`, `vmap`, `grad` and `shard_map`.
+The parameters are a pytree, a tuple of layers, which alone fixes the sizes. What stays fixed while a network learns is
+its `Model`. Every function is pure and takes a batch, or a single example without a batch axis, in any floating-point
+type, under `jit`, `vmap`, `grad` and `shard_map`.
 
-What is finite stays finite while no sum on the way, its terms taken by their sizes, leaves the range of its type, which
-ends at 65,504 for float16 and at 3e38 for float32 and bfloat16. Beyond it numbers are infinite, and NaN may follow.
+Finite inputs give finite results as long as every sum of absolute values fits in the dtype: up to 65,504 for float16,
+3e38 for float32 and bfloat16. Beyond that numbers are infinite, and NaN may follow.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from mlp_jax.costs import Cost, quadratic
 
 
 class Layer(NamedTuple):
-    """The dials between one layer of neurons and the next.
+    """The weights and biases between one layer of neurons and the next.
 
     weights: w_jk leads from neuron k to neuron j; (n_out, n_in), so a row is what one neuron looks for.
     biases: b_j; (n_out,).
@@ -36,6 +36,14 @@ class Layer(NamedTuple):
 
 Params = tuple[Layer, ...]
 
+# What the functions of a network take. A leading axis is the batch; a single example has none.
+Inputs = Float[ArrayLike, "*batch n_in"]
+Targets = Float[ArrayLike, "*batch n_out"]
+ExampleWeights = Float[ArrayLike, "*batch"]
+# The same for functions that need a batch.
+BatchInputs = Float[ArrayLike, "batch n_in"]
+BatchTargets = Float[ArrayLike, "batch n_out"]
+
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Model:
 
     Hashable, and a pytree without leaves: it passes through `jit`, `vmap` and `grad` as an ordinary argument.
 
-    Raises ValueError where the output's range leaves the cost's domain: cross-entropy after tanh, say.
+    Raises ValueError if the output's range leaves the cost's domain: cross-entropy after tanh, say.
     """
 
     hidden: Activation = sigmoid
@@ -108,7 +116,7 @@ def sizes_of(params: Params) -> tuple[int, ...]:
 
 
 def forward_pass(
-    params: Params, inputs: Float[ArrayLike, "*batch n_in"], model: Model = Model()
+    params: Params, inputs: Inputs, model: Model
 ) -> tuple[tuple[Float[Array, "*batch _"], ...], tuple[Float[Array, "*batch _"], ...]]:
     """Every weighted sum and every activation on the way from the inputs to the outputs.
 
@@ -125,15 +133,13 @@ def forward_pass(
     return tuple(weighted_sums), tuple(activations)
 
 
-def feedforward(
-    params: Params, inputs: Float[ArrayLike, "*batch n_in"], model: Model = Model()
-) -> Float[Array, "*batch n_out"]:
+def feedforward(params: Params, inputs: Inputs, model: Model) -> Float[Array, "*batch n_out"]:
     """The activations of the last layer, (*batch, n_out). Raises ValueError for shapes that do not fit."""
     _, activations = forward_pass(params, inputs, model)
     return activations[-1]
 
 
-def predict(params: Params, inputs: Float[ArrayLike, "*batch n_in"], model: Model = Model()) -> Int[Array, "*batch"]:
+def predict(params: Params, inputs: Inputs, model: Model) -> Int[Array, "*batch"]:
     """The network's choice for each example: which output is brightest, 0 to n_out - 1 (lesson 1).
 
     Raises ValueError for shapes that do not fit.
@@ -142,19 +148,51 @@ def predict(params: Params, inputs: Float[ArrayLike, "*batch n_in"], model: Mode
 
 
 def loss(
-    params: Params,
-    inputs: Float[ArrayLike, "*batch n_in"],
-    targets: Float[ArrayLike, "*batch n_out"],
-    model: Model = Model(),
+    params: Params, inputs: Inputs, targets: Targets, model: Model, weights: ExampleWeights | None = None
 ) -> Float[Array, ""]:
     """The cost averaged over the examples, C, which training minimises (lesson 2).
 
-    targets: the wanted outputs y, one for each output neuron of each example. Raises ValueError for shapes that do not
-    fit.
+    targets: the wanted outputs y, one for each output neuron of each example.
+    weights: how much each example counts, 0 or more: the average is sum(weights * cost) / sum(weights). A weight of 2
+        is the example twice, a weight of 0 is the example left out. If not given, all count the same.
+
+    Raises ValueError for shapes that do not fit.
     """
     weighted_sums, _ = forward_pass(params, inputs, model)
     targets = checked_targets(targets, weighted_sums[-1])
-    return jnp.mean(model.cost.after(model.output).value(weighted_sums[-1], targets))
+    costs = model.cost.after(model.output).value(weighted_sums[-1], targets)
+    if weights is None:
+        return jnp.mean(costs)
+    weights = checked_weights(weights, costs)
+    return (jnp.sum(weights * costs) / total_weight(weights)).astype(costs.dtype)
+
+
+def as_inputs(inputs: ArrayLike, params: Params) -> Float[Array, "*batch n_in"]:
+    """Inputs in the dtype of the parameters: uint8, 0 to 255, become 0 to 1; floats keep their values.
+
+    Raises ValueError for any other dtype.
+    """
+    inputs, dtype = jnp.asarray(inputs), params[0].weights.dtype
+    if inputs.dtype == jnp.uint8:
+        return inputs.astype(dtype) * (1 / 255)
+    if not jnp.issubdtype(inputs.dtype, jnp.floating):
+        raise ValueError(f"inputs are {inputs.dtype}: expected uint8, from 0 to 255, or floating point")
+    return inputs.astype(dtype)
+
+
+def as_targets(targets: ArrayLike, params: Params) -> Float[Array, "*batch n_out"]:
+    """Targets in the dtype of the parameters: integers, the classes of the examples, become one-hot.
+
+    targets: (*batch,) integers from 0 to n_out - 1, or (*batch, n_out) floats, which keep their values.
+
+    Raises ValueError for any other dtype.
+    """
+    targets, dtype = jnp.asarray(targets), params[0].weights.dtype
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+        return jax.nn.one_hot(targets.astype(jnp.int32), params[-1].biases.shape[-1], dtype=dtype)
+    if not jnp.issubdtype(targets.dtype, jnp.floating):
+        raise ValueError(f"targets are {targets.dtype}: expected integers, one class an example, or floating point")
+    return targets.astype(dtype)
 
 
 def checked_targets(targets: ArrayLike, outputs: Array) -> Array:
@@ -166,6 +204,22 @@ def checked_targets(targets: ArrayLike, outputs: Array) -> Array:
             "give one wanted output for each output neuron of each example (jax.nn.one_hot makes them from labels)"
         )
     return targets
+
+
+def checked_weights(weights: ArrayLike, costs: Array) -> Array:
+    """The weights of the examples, in float32 or finer; ValueError unless there is one for each cost, (*batch,)."""
+    weights = jnp.asarray(weights, jnp.promote_types(costs.dtype, jnp.float32))  # sums would overflow in float16
+    if weights.shape != costs.shape:
+        raise ValueError(
+            f"the weights have shape {weights.shape}, but the examples have {costs.shape}: give one weight an example"
+        )
+    return weights
+
+
+def total_weight(weights: Float[Array, "*batch"]) -> Float[Array, ""]:
+    """The sum of the weights; 1 if all are 0, because 0 / 1 is then the average that is wanted."""
+    total = jnp.sum(weights)
+    return jnp.where(total == 0, 1, total)
 
 
 def check_batch(inputs: ArrayLike) -> None:
@@ -202,5 +256,5 @@ def _checked_inputs(params: Params, inputs: ArrayLike) -> Array:
     if inputs.size == 0:
         raise ValueError(f"inputs have shape {inputs.shape}: there is no example in them")
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
-        raise ValueError(f"inputs are {inputs.dtype}: expected floating point; divide uint8 images by 255 first")
+        raise ValueError(f"inputs are {inputs.dtype}: expected floating point; as_inputs makes them from uint8")
     return inputs

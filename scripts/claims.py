@@ -35,7 +35,7 @@ def main(directory: Annotated[Path, tyro.conf.Positional], readme: Path | None =
 
 
 def table_of(directory: Path) -> str:
-    """A row for each experiment, in Markdown. Raises ValueError where its numbers are missing or damaged."""
+    """A row for each experiment, in Markdown. Raises ValueError if its numbers are missing or damaged."""
     missing = [name for name in EXPERIMENTS if not (directory / f"{name}.json").is_file()]
     if missing:
         raise ValueError(
@@ -57,7 +57,7 @@ def table_of(directory: Path) -> str:
 
 
 def with_table(text: str, table: str, path: Path) -> str:
-    """The text with the table in its place. Raises ValueError, which names the file, where it has none, or several."""
+    """The text with the table in its place. Raises ValueError, which names the file, if it has none, or several."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     if (text.count(BEGIN), text.count(END), rest.count(END)) != (1, 1, 1):

@@ -19,8 +19,8 @@ def main(hidden: str = "sigmoid", output: str = "sigmoid", cost: str = "quadrati
     """Compare the three gradients of 784-16-16-10 on the first examples of MNIST."""
     jax.config.update("jax_enable_x64", True)
     dataset = load_dataset("mnist")
-    inputs = jnp.asarray(dataset.train_images[:examples]) / 255.0
-    targets = jax.nn.one_hot(dataset.train_labels[:examples], 10)
+    inputs = jnp.asarray(dataset.train.inputs[:examples]) / 255.0
+    targets = jax.nn.one_hot(dataset.train.targets[:examples], 10)
     model = Model(*(getattr(mlp_jax, name) for name in (hidden, output, cost)))
     params = init_params(jax.random.key(0), (784, 16, 16, 10), dtype=jnp.float64)
 

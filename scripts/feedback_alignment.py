@@ -59,8 +59,8 @@ def main(
     """
     began = time.perf_counter()
     dataset = mlp_jax.load_dataset("mnist")
-    inputs = jax.numpy.asarray(dataset.train_images[:1000]) / 255.0
-    targets = jax.nn.one_hot(dataset.train_labels[:1000], 10)
+    inputs = jax.numpy.asarray(dataset.train.inputs[:1000]) / 255.0
+    targets = jax.nn.one_hot(dataset.train.targets[:1000], 10)
     for_params, for_feedback = jax.random.split(jax.random.key(seed))
 
     title = f"test error after epoch {epochs}; angle to the true gradient, layer by layer"
@@ -89,7 +89,7 @@ def main(
                 seed=seed,
                 callback=partial(report, f"{network}, {name}"),
             ).params
-            error = 100 * (1 - evaluate(trained, dataset.test_images, dataset.test_labels, model).accuracy)
+            error = 100 * (1 - evaluate(trained, dataset.test, model).score)
             turned = (degrees(rule, at, inputs, targets, model) for at in (params, trained))
             table.add_row(f"  {name}", f"{error:.2f} %", f"{quoted:.2f} %" if hidden == 800 else "", *turned)
     rich.print(table)
@@ -98,7 +98,7 @@ def main(
 
 def report(what: str, _: mlp_jax.TrainState, metrics: mlp_jax.EpochMetrics) -> None:
     """Print a line for an epoch."""
-    error = 100 * (1 - metrics.test_accuracy)
+    error = 100 * (1 - metrics.score)
     print(f"{what}: epoch {metrics.epoch}, test error {error:.2f} %, {metrics.seconds:.1f} s", flush=True)
 
 

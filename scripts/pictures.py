@@ -44,7 +44,7 @@ def main(directory: Annotated[Path, tyro.conf.Positional], out: Path = PICTURES)
 
 
 def draw_training(directory: Path, path: Path) -> None:
-    """Cost and accuracy of every epoch, and what some neurons of the first layer looked for after some of them.
+    """Cost and accuracy of every epoch, and the weights of some neurons of the first layer after some of them.
 
     Raises ValueError for a run that has no epochs or no snapshots, or whose inputs are no square images.
     """
@@ -52,6 +52,8 @@ def draw_training(directory: Path, path: Path) -> None:
     kept = read_snapshots(directory)
     if not lines or kept is None:
         raise ValueError(f"{directory} has no epochs, or no snapshots: expected a run of mlp-jax train")
+    if "test_accuracy" not in lines[0]:
+        raise ValueError(f"{directory} learned wanted outputs: the pictures are of a run on classes")
     side = int(kept.weights.shape[2] ** 0.5)
     images = kept.weights[:, :NEURONS].astype(np.float32).reshape(len(kept.epochs), -1, side, side)
     epochs = [line["epoch"] for line in lines]
@@ -98,7 +100,7 @@ def photograph(directory: Path, path: Path) -> None:
 
 
 def save(drawn: io.BytesIO, path: Path) -> None:
-    """In 256 colours, a third of the bytes, and none far from the right one."""
+    """In 256 colours, none of them far from the original: a third of the bytes."""
     with Image.open(drawn) as image:
         image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, optimize=True)
     print(path)

@@ -20,8 +20,8 @@ from mlp_jax import Model, backprop, init_params, load_dataset, loss, predict
 def main(epochs: int = 30, batch_size: int = 100, learning_rate: float = 3.0, seed: int = 0) -> None:
     """Train 784-16-16-10 by mini-batch gradient descent, printing cost and accuracy after each epoch."""
     dataset = load_dataset("mnist")
-    images, labels = jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)
-    test_inputs = jnp.asarray(dataset.test_images) / 255.0
+    images, labels = jnp.asarray(dataset.train.inputs), jnp.asarray(dataset.train.targets)
+    test_inputs = jnp.asarray(dataset.test.inputs) / 255.0
     steps = len(images) // batch_size  # a last smaller batch is left out here; train_epoch takes it
 
     model = Model()  # sigmoids and the quadratic cost
@@ -47,7 +47,7 @@ def main(epochs: int = 30, batch_size: int = 100, learning_rate: float = 3.0, se
         start = time.perf_counter()
         order = np.random.default_rng((seed, epoch)).permutation(len(images))
         state, cost = train_epoch(state, order[: steps * batch_size].reshape(steps, batch_size))
-        accuracy = float(jnp.mean(predict(state[0], test_inputs, model) == dataset.test_labels))
+        accuracy = float(jnp.mean(predict(state[0], test_inputs, model) == dataset.test.targets))
         seconds = time.perf_counter() - start
         print(f"epoch {epoch + 1}: cost {cost:.4f}, test accuracy {accuracy:.4f}, {seconds:.2f} s")
 

@@ -8,12 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import reject
 from hypothesis import strategies as st
+from problems import ACTIVATIONS, OUTPUTS, make_model
 
-import mlp_jax
-from mlp_jax import Layer, Model
+from mlp_jax import Layer
 
-ACTIVATIONS = ("sigmoid", "relu", "leaky_relu", "tanh", "silu", "identity", "softmax")
-OUTPUTS = [(name, "quadratic") for name in ACTIVATIONS] + [("sigmoid", "cross_entropy"), ("softmax", "cross_entropy")]
 DTYPES = {"float16": jnp.float16, "bfloat16": jnp.bfloat16, "float32": jnp.float32, "float64": jnp.float64}
 SLOPES = {  # the most that the first and the second derivative come to; softmax's as a map of vectors of norm 1
     "sigmoid": (0.25, 0.1),
@@ -44,7 +42,7 @@ class Case(NamedTuple):
 
     @property
     def model(self):
-        return Model(getattr(mlp_jax, self.hidden), getattr(mlp_jax, self.output), getattr(mlp_jax, self.cost))
+        return make_model(self.hidden, self.output, self.cost)
 
     @property
     def activations(self):

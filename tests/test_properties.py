@@ -9,15 +9,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from problems import ACTIVATIONS, OUTPUTS
 from strategies import (
-    ACTIVATIONS,
     DTYPES,
-    OUTPUTS,
     Case,
     cases,
     extreme,
@@ -43,10 +41,11 @@ from mlp_jax import (
     predict,
     quadratic,
     train_epoch,
-    update,
 )
-from mlp_jax.gradients import curvature, nudges, per_example, per_output, rules
-from mlp_jax.training import TrainState, as_inputs, epoch_order
+from mlp_jax.data import Examples
+from mlp_jax.gradients import curvature, nudges, per_example, rules
+from mlp_jax.network import as_inputs
+from mlp_jax.training import Plan, TrainState, epoch_order
 
 slow = pytest.mark.slow
 
@@ -183,8 +182,8 @@ def passes(params, inputs, targets, model, sizes):
         "loss": loss(*problem, model),
         "backprop": backprop(*problem, model),
         "automatic": jax.grad(loss)(*problem, model),
-        "per output": per_output.gradients(*problem, model),
-        "suggested activations": nudges.suggested_activations(*problem, model=model),
+        "per output": per_example.output_gradients(*problem, model),
+        "suggested activations": nudges.suggested_activations(*problem, 0.5, model),
     }
     every_rule = {
         "feedback alignment": rules.feedback_alignment(key, sizes),
@@ -464,11 +463,11 @@ def test_eager_is_jit_to_rounding():
 
 @jax.jit
 def step(params, inputs, targets, model, rate):
-    """The loss before one update, and after it; and how it came to be."""
-    optimizer = optax.sgd(rate)
-    state, before = update(TrainState.start(params, optimizer), inputs, targets, model, optimizer)
-    after = loss(state.params, inputs, targets, model)
-    return before, after, backprop(params, inputs, targets, model), forward_pass(params, inputs, model)
+    """The loss before one step, and after it; and how it came to be."""
+    gradient = backprop(params, inputs, targets, model)
+    moved = jax.tree.map(lambda p, g: p - rate * g, params, gradient)
+    before, after = (loss(where, inputs, targets, model) for where in (params, moved))
+    return before, after, gradient, forward_pass(params, inputs, model)
 
 
 def check_descent(case, seed):
@@ -507,20 +506,21 @@ def check_epoch(case, seed, batch_size):
     """Finite numbers; every example once; and where one batch is all, the order of no consequence."""
     params, _, _ = ordinary(case, seed)
     images, labels = images_and_labels(case, seed)
-    optimizer = mlp_jax.make_optimizer(learning_rate=0.01)
+    examples = Examples(images, labels)
+    plan = Plan(case.model, mlp_jax.make_optimizer(learning_rate=0.01), batch_size)
 
     def epoch(order):
-        state = TrainState.start(jax.tree.map(jnp.array, params), optimizer)
-        return train_epoch(state, images, labels, order, case.model, optimizer, batch_size)
+        state = TrainState.start(jax.tree.map(jnp.array, params), plan.optimizer)
+        return train_epoch(state, images, labels, order, plan)
 
     order = epoch_order(seed, 0, case.examples)
     state, cost = epoch(order)
     assert_all(np.isfinite, (state, cost))
-    found = evaluate(state.params, images, labels, case.model)
+    found = evaluate(state.params, examples, case.model)
     assert np.isfinite(found.loss)
     assert found.confusion.sum() == case.examples
     np.testing.assert_array_equal(found.confusion.sum(1), np.bincount(labels, minlength=case.sizes[-1]))
-    before = evaluate(params, images, labels, case.model)
+    before = evaluate(params, examples, case.model)
     if batch_size >= case.examples:
         again, same = epoch(np.arange(case.examples, dtype=np.int32))
         tolerance = 100 * float(case.limits.eps)

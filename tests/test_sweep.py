@@ -1,86 +1,116 @@
-"""The sweep command on MNIST: what it prints, what it keeps, and that each network is an ordinary run."""
+"""The sweep command: what it prints, what it keeps, that each network is an ordinary run, and that it resumes."""
 
 import json
+import shutil
+from contextlib import redirect_stdout
+from io import StringIO
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
+from processes import assert_same_run, call, metrics_of
 
-from mlp_jax import evaluate, init_params, load_dataset
-from mlp_jax.cli import main
+from mlp_jax import Model, evaluate, identity, init_params, load_dataset
 from mlp_jax.commands.sweep import FIGURE
 from mlp_jax.runs import Run, load_params
 
-MNIST = load_dataset()
-
-
-def call(*arguments):
-    return main([str(argument) for argument in arguments])
+LINEAR = ["--sizes", 0, 0, "--hidden", "identity", "--output", "identity", "--batch-size", 60]
+LINEAR += ["--schedule", "constant", "--checkpoint-every", 0]
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """A sweep of six networks, three of which diverge."""
-    directory = tmp_path_factory.mktemp("sweep") / "runs"
-    flags = "--sizes 784 10 --hidden identity --output identity --epochs 2 --batch-size 1000 --seeds 3 --no-cache"
-    assert call("sweep", *flags.split(), "--learning-rate", 0.01, 1e30, "--out", directory) == 0
-    return directory
+def command(digits_file):
+    """A sweep of six networks, three of which diverge in the first epoch."""
+    return ["sweep", "--data", digits_file, *LINEAR, "--seeds", 3, "--learning-rate", 0.003, 1e30]
 
 
-def test_each_network_is_a_run_that_other_commands_take(swept, capsys):
-    members = sorted((swept / "members").iterdir())
+@pytest.fixture(scope="module")
+def swept(command, tmp_path_factory):
+    """Two epochs of it, and what was printed."""
+    directory, out = tmp_path_factory.mktemp("sweep") / "runs", StringIO()
+    with redirect_stdout(out):
+        assert call(*command, "--epochs", 2, "--out", directory) == 0
+    return directory, out.getvalue().splitlines()
+
+
+def test_each_network_is_a_run_that_other_commands_take(swept, digits_file, capsys):
+    members = sorted((swept[0] / "members").iterdir())
     assert [directory.name for directory in members] == list("012345")
-    lines = [json.loads(line) for line in (swept / "metrics.jsonl").read_text().splitlines()]
+    lines = metrics_of(swept[0])
     assert [(line["epoch"], line["finite"]) for line in lines] == [(1, 3), (2, 3)]
-    accuracies = []
+    test, model, accuracies = load_dataset(digits_file).test, Model(identity, identity), []
     for number in range(3):
         run = Run.open(members[number])
-        assert (run.config["seed"], run.config["learning_rate"], run.config["scale"]) == (number, 0.01, 1.0)
-        accuracy = json.loads((members[number] / "metrics.jsonl").read_text().splitlines()[-1])["test_accuracy"]
-        result = evaluate(run.load(), MNIST.test_images, MNIST.test_labels)
-        accuracies.append(accuracy)
-        assert result.accuracy == pytest.approx(accuracy, abs=1e-3)
+        assert (run.config["seed"], run.config["learning_rate"], run.config["scale"]) == (number, 0.003, 1.0)
+        line = metrics_of(members[number])[-1]
+        result = evaluate(run.load(), test, model)
+        accuracies.append(line["test_accuracy"])
+        assert result.score == pytest.approx(line["test_accuracy"])
+        assert result.loss == pytest.approx(line["test_loss"])
     assert (lines[-1]["worst"], lines[-1]["best"]) == (min(accuracies), max(accuracies))
     assert call("evaluate", members[1]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["test_accuracy"] == pytest.approx(
-        accuracies[1], abs=1e-3
-    )
-    diverged = [json.loads(line) for line in (members[3] / "metrics.jsonl").read_text().splitlines()]
-    assert [line["test_accuracy"] for line in diverged] == [None, None]
-    initial = init_params(jax.random.key(0), (784, 10))
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["test_accuracy"] == pytest.approx(accuracies[1])
+    assert [line["test_accuracy"] for line in metrics_of(members[3])] == [None, None]
+    initial = init_params(jax.random.key(0), (64, 10))
     jax.tree.map(np.testing.assert_array_equal, Run.open(members[3]).load(), initial)
-    with Image.open(swept / FIGURE) as figure:
+    with Image.open(swept[0] / FIGURE) as figure:
         assert figure.format == "PNG"
         assert np.asarray(figure).std() > 0
 
 
-def test_what_it_prints(tmp_path, capsys):
-    flags = "--sizes 784 10 --epochs 1 --batch-size 5000 --seeds 3 --learning-rate 1 --scale 0.5 --own-batches"
-    assert call("sweep", *flags.split(), "--no-cache", "--out", tmp_path / "runs") == 0
-    out = capsys.readouterr().out.splitlines()
-    assert "2 x cpu: 3 networks 784-10" in out[0]
+def test_what_it_prints(swept):
+    directory, out = swept
+    assert "2 x cpu: 6 networks 64-10" in out[0]
     assert out[1].startswith("epoch 1   best ")
     summary = json.loads(out[-1])
-    assert (summary["networks"], summary["run"]) == (3, str(tmp_path / "runs"))
+    assert (summary["networks"], summary["run"]) == (6, str(directory))
     ranking = [line.split() for line in out if line.startswith(("best ", "median ", "worst "))]
     assert [words[0] for words in ranking] == ["best", "median", "worst"]
     assert ranking[0][-1] == summary["best"]
-    logged = json.loads((tmp_path / "runs" / "metrics.jsonl").read_text())
+    logged = metrics_of(directory)[-1]
     assert [words[1] for words in ranking] == [f"{logged[name]:.2%}" for name in ("best", "median", "worst")]
-    accuracies = [
-        json.loads((directory / "metrics.jsonl").read_text())["test_accuracy"]
-        for directory in sorted((tmp_path / "runs" / "members").iterdir())
-    ]
-    assert len(accuracies) == 3  # and not four, though two devices train two each
-    assert (logged["median"], logged["best"]) == (np.median(accuracies), max(accuracies))
-    shapes = jax.tree.map(np.shape, load_params(tmp_path / "runs" / "members" / "2" / "params.safetensors"))
-    assert shapes == (((10, 784), (10,)),)
 
 
-def test_a_sweep_whose_networks_all_diverge_says_so(tmp_path, capsys):
-    flags = "--sizes 784 10 --hidden identity --output identity --epochs 1 --batch-size 1000 --seeds 2 --no-cache"
-    assert call("sweep", *flags.split(), "--learning-rate", 1e30, "--out", tmp_path / "runs") == 1
+def test_networks_that_predict_numbers_are_ranked_by_r2(numbers_file, tmp_path, capsys):
+    flags = "--sizes 0 0 --output identity --epochs 1 --batch-size 60 --seeds 3 --scale 0.5 --own-batches"
+    flags = [*flags.split(), "--learning-rate", 0.03]
+    assert call("sweep", "--data", numbers_file, *flags, "--out", tmp_path / "runs") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert any("test R^2 after epoch 1 of 1" in line for line in out)
+    logged = metrics_of(tmp_path / "runs")[0]
+    ranking = {line.split()[0]: line.split()[1] for line in out if line.startswith(("best ", "median ", "worst "))}
+    assert ranking == {name: f"{logged[name]:.4f}" for name in ("best", "median", "worst")}
+    members = sorted((tmp_path / "runs" / "members").iterdir())
+    scores = [metrics_of(directory)[0]["test_r2"] for directory in members]
+    assert len(scores) == 3  # and not four, though two devices train two each
+    assert (logged["median"], logged["best"]) == (np.median(scores), max(scores))
+    assert json.loads(out[-1])["best"] == str(members[int(np.argmax(scores))])
+    shapes = jax.tree.map(np.shape, load_params(members[2] / "params.safetensors"))
+    assert shapes == (((2, 5), (2,)),)
+
+
+def test_a_sweep_whose_networks_all_diverge_says_so(digits_file, tmp_path, capsys):
+    command = ["sweep", "--data", digits_file, *LINEAR, "--seeds", 6, "--learning-rate", 1e30, "--epochs", 1]
+    assert call(*command, "--out", tmp_path / "runs") == 1
     output = capsys.readouterr()
-    assert "the last of 2 members stopped being finite, in member 0 first the " in output.err
+    assert "the last of 6 members stopped being finite, in member 0 first the " in output.err
     assert json.loads(output.out.splitlines()[-1])["best"] is None
+
+
+def test_a_sweep_resumes_and_what_its_members_have_stays(swept, command, tmp_path, capsys):
+    """The last three members diverge in the first epoch: their last finite parameters are those they began with."""
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    shutil.copytree(swept[0], run)
+    diverged = (run / "members" / "5" / "params.safetensors").read_bytes()
+    assert call("sweep", "--resume", run, "--epochs", 3) == 0
+    assert "resuming after epoch 2 of 3" in capsys.readouterr().out
+    assert call(*command, "--epochs", 3, "--out", whole) == 0
+    for number in "012345":
+        assert_same_run(run / "members" / number, whole / "members" / number)
+    assert (run / "members" / "5" / "params.safetensors").read_bytes() == diverged
+    (run / "members" / "0" / "config.json").write_text("")
+    before = metrics_of(run / "members" / "0")
+    assert call("sweep", "--resume", run, "--epochs", 4) == 2
+    assert "config.json is damaged" in capsys.readouterr().err
+    assert metrics_of(run / "members" / "0") == before

@@ -10,9 +10,9 @@ NAMES = {signal.SIGINT: "Control-C", signal.SIGTERM: "SIGTERM"}
 
 @contextmanager
 def interrupts_remembered() -> Iterator[Callable[[], int]]:
-    """Meanwhile neither Control-C nor SIGTERM ends the process: what is yielded says which came, by its number, or 0.
+    """Within it, the first Control-C or SIGTERM does not end the process; a second one of the same kind does.
 
-    The second of a kind ends it at once.
+    Yields a function that returns the number of the signal that came last, or 0.
     """
     came = 0
 
@@ -21,7 +21,7 @@ def interrupts_remembered() -> Iterator[Callable[[], int]]:
         came = number
         signal.signal(number, signal.SIG_DFL)
         name = NAMES[signal.Signals(number)]
-        # print would fail where this interrupts a print
+        # print would fail if this interrupts a print
         os.write(2, f"mlp-jax: stopping after this epoch; {name} again stops at once, without it\n".encode())
 
     before = {number: signal.signal(number, remember) for number in NAMES}

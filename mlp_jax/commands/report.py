@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from mlp_jax import arguments
-from mlp_jax.commands.shared import command_of, keep_programs, open_run, print_json
-from mlp_jax.data import load_dataset
+from mlp_jax.commands.shared import dataset_of, keep_programs, open_run, print_json
+from mlp_jax.config import Report, command_of
 from mlp_jax.report import report as page_of
 from mlp_jax.runs.files import replace_file
 
 
-def report(settings: arguments.Report) -> int:
+def report(settings: Report) -> int:
     """Write report.html into a run's directory."""
     keep_programs(settings.cache)
     page = made(settings.directory)
@@ -22,4 +21,4 @@ def report(settings: arguments.Report) -> int:
 def made(directory: Path) -> str:
     """The page of the run in `directory`."""
     run, model, params = open_run(directory)
-    return page_of(run, model, params, load_dataset(run.config["data"]), command_of(run.config))
+    return page_of(run, model, params, dataset_of(run, params), command_of(run.config))

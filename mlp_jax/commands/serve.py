@@ -3,20 +3,20 @@
 import threading
 import webbrowser
 
-from mlp_jax import arguments
 from mlp_jax.commands.report import made
 from mlp_jax.commands.shared import keep_programs, make_console
+from mlp_jax.config import Serve
 from mlp_jax.report import serve as serve_page
 
 
-def serve(settings: arguments.Serve) -> int:
+def serve(settings: Serve) -> int:
     """Serve the page of a run to this machine until Control-C."""
     keep_programs(settings.cache)
     page, console = made(settings.directory), make_console()
 
     def announce(address: str) -> None:
         console.print(f"{address} shows {settings.directory}; Control-C ends it", soft_wrap=True, markup=False)
-        if settings.open:  # aside, for a browser in the terminal would keep the page from being served
+        if settings.open:  # in a thread, because a browser in the terminal would keep this one from serving the page
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     serve_page(page, announce, settings.port)

@@ -1,41 +1,37 @@
-"""What several commands do alike."""
+"""Functions that several commands share."""
 
 import json
 import os
-import shlex
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import jax
 import platformdirs
 from rich.console import Console
 
-from mlp_jax import arguments
-from mlp_jax.network import Model, Params
+from mlp_jax.build import model_of
+from mlp_jax.data import Dataset, load_dataset
+from mlp_jax.network import Model, Params, sizes_of
 from mlp_jax.runs import Run, RunError
-from mlp_jax.settings import model_of
 
 PROGRAMS_BYTES = 2**28
-"""How much is kept in the user's cache directory: each new setting of a small network takes 30 to 130 kB."""
+"""Size limit of the cache of programs: each new setting of a small network takes 30 to 130 kB."""
 
 
 def keep_programs(wanted: bool) -> None:
-    """Let JAX keep compiled programs in the user's cache directory, for the next time, or compile everything anew.
+    """Let JAX keep compiled programs in the user's cache directory for later runs, if wanted.
 
-    A directory that JAX has been told of already, in JAX_COMPILATION_CACHE_DIR for instance, is left to it. What
-    cannot be read or written is compiled as if it were not wanted. Call this once the number of threads is settled.
+    A directory that JAX was given before, for example in JAX_COMPILATION_CACHE_DIR, stays in use. A program that cannot
+    be read or written is compiled again. Call this once the number of threads is settled.
     """
-    complains = jax.__version_info__ < (0, 10, 2)  # at length, on some processors, about each program that it kept
-    if complains or not wanted:
+    warns = jax.__version_info__ < (0, 10, 2)  # at length, on some processors, for every program in the cache
+    if warns or not wanted:
         jax.config.update("jax_enable_compilation_cache", False)
     elif jax.config.values["jax_compilation_cache_dir"] is None:
         programs = platformdirs.user_cache_path("mlp_jax", appauthor=False) / "programs"
         delete_oldest(programs, PROGRAMS_BYTES)
-        # A program is compiled for a number of threads, which is not part of what JAX finds it by.
+        # A program is compiled for a number of threads, which is not part of JAX's cache key.
         threads = os.environ.get("PJRT_NPROC", os.cpu_count())
         jax.config.update("jax_compilation_cache_dir", str(programs / f"threads-{threads}"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # else only what takes more than 1 s
@@ -44,16 +40,16 @@ def keep_programs(wanted: bool) -> None:
 
 
 def delete_oldest(programs: Path, most: int) -> None:
-    """Delete the programs kept first until the rest takes no more than `most` bytes.
+    """Delete the oldest programs until the rest takes no more than `most` bytes.
 
-    JAX can do it too, but stops keeping anything once it was interrupted between the two files it writes for each.
+    JAX can do it too, but keeps nothing any more once it was interrupted between the two files of a program.
     """
-    room = most
+    left = most
     with suppress(OSError):  # another process may be deleting them as well
         files = {file: file.stat() for file in programs.glob("*/*-cache")}
         for file, about in sorted(files.items(), key=lambda item: item[1].st_mtime, reverse=True):
-            room -= about.st_size
-            if room < 0:
+            left -= about.st_size
+            if left < 0:
                 file.unlink()
 
 
@@ -70,35 +66,27 @@ def open_run(directory: Path) -> tuple[Run, Model, Params]:
     return run, model, run.load()
 
 
-def command_of(config: Mapping[str, Any]) -> str:
-    """The command line that makes such a run again, of the settings that differ from those it would have anyway.
+def inputs_of(run: Run) -> str:
+    """The dtype of the inputs that a run learned: "uint8", scaled from 0..255 to 0..1, or floats as they are."""
+    return str(run.config.get("inputs", "uint8"))
 
-    One that went on with more epochs than it began with is not quite made again: its schedule was another at first.
-    Empty for a run that `mlp-jax train` did not make, a member of a sweep for instance.
-    """
-    preset = config.get("preset", "lesson")
-    made_by_train = {"checkpoint_every", "optimizer"} <= config.keys()
-    if not made_by_train or not isinstance(preset, str) or preset not in arguments.PRESETS:
-        return ""
-    words = ["mlp-jax", "train"]
-    usual = asdict(arguments.preset(arguments.Train, preset)) | {"preset": "lesson"}
-    for name, value in config.items():
-        plain = tuple(value) if isinstance(value, list) else value
-        if name not in usual or plain == usual[name] or value is None:
-            continue
-        flag = "--" + name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(flag if value else f"--no-{flag[2:]}")
-        else:
-            words += [flag, *(str(each) for each in (value if isinstance(value, list) else [value]))]
-    return shlex.join(words)
+
+def dataset_of(run: Run, params: Params) -> Dataset:
+    """The data that a run learned. Raises RunError if its network does not fit them, DatasetError if they are gone."""
+    dataset, sizes = load_dataset(run.config["data"]), sizes_of(params)
+    if (sizes[0], sizes[-1]) != (dataset.n_in, dataset.n_out):
+        raise RunError(
+            f"{run.directory} has a network {'-'.join(map(str, sizes))}, but its data have {dataset.n_in} inputs "
+            f"and {dataset.n_out} outputs"
+        )
+    return dataset
 
 
 def make_console(quiet: bool = False) -> Console:
-    """Where tables and lines are printed, as they are given."""
+    """A console that prints tables and lines as they are given."""
     return Console(highlight=False, emoji=False, quiet=quiet)
 
 
 def print_json(**values: object) -> None:
-    """One line that a program can read."""
+    """Print one line that a program can read."""
     print(json.dumps(values))

@@ -2,124 +2,97 @@
 
 import shutil
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
 from itertools import product
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.live import Live
 from rich.table import Table
 
-from mlp_jax import arguments, training
-from mlp_jax.commands.keeping import begin, data_settings, keeping, whole_metrics
+from mlp_jax.build import augment_of, data_of, model_of, optimizer_of, sizes_for
+from mlp_jax.commands.recorder import TITLES, as_line, recording, score_name, score_text
+from mlp_jax.commands.resume import begin, check_lines, data_settings
 from mlp_jax.commands.shared import keep_programs, make_console, print_json
-from mlp_jax.figures import accuracy_by_setting
+from mlp_jax.config import Sweep
+from mlp_jax.figures import scores_by_setting
 from mlp_jax.network import Model
 from mlp_jax.runs import Run
-from mlp_jax.settings import augment_of, data_of, model_of, sizes_for
-from mlp_jax.training import PopulationMetrics, TrainState
+from mlp_jax.training import (
+    EpochMetrics,
+    Plan,
+    TrainState,
+    check_training,
+    count_steps,
+    epochs,
+    init_population,
+    start_population,
+    use_cores_for_members,
+)
+from mlp_jax.training import member as member_of
 
 Member = dict[str, Any]
-FIGURE = "accuracy.png"
+FIGURE = "scores.png"
 NOT_OF_A_MEMBER = ("seeds", "own_batches", "devices", "checkpoint_every")
 
 
-def sweep(settings: arguments.Sweep) -> int:
+def sweep(settings: Sweep) -> int:
     """Train a network for each combination of settings, all at once, and keep each as a run of its own."""
     members = _members(settings)
     dataset = data_of(settings)
     sizes = sizes_for(settings.sizes, dataset)
-    training.use_cores_for_members(len(members), sizes, settings.batch_size)
+    use_cores_for_members(len(members), sizes, settings.batch_size)
     keep_programs(settings.cache)
-    for member in members:
-        training.check_fit(sizes, dataset, settings.epochs, settings.batch_size, member["seed"])
-    steps = settings.epochs * -(-len(dataset.train_labels) // settings.batch_size)
-    for rate in settings.learning_rate:  # each is refused here that cannot be
-        training.make_optimizer(settings.optimizer, rate, settings.schedule, steps)
-    optimizer = training.optimizer_maker(settings.optimizer, settings.schedule, steps)
-    model = model_of(settings.hidden, settings.output, settings.cost)
     devices = jax.devices()[: len(members)]
     mesh = jax.make_mesh((len(devices),), ("population",), devices=devices) if len(devices) > 1 else None
-    padding = [members[-1]] * (-len(members) % len(devices))  # every device trains as many; nobody looks at these
-    of_each = {name: [member[name] for member in members + padding] for name in members[0]}
-    params = training.init_population(
-        of_each["seed"], sizes, of_each["scale"], standard_normal=settings.standard_normal
-    )
-    rates = {"learning_rate": jnp.asarray(of_each["learning_rate"])}
-    state = training.start_population(params, rates, optimizer)
-    fit = partial(
-        training.fit_population,
-        dataset=dataset,
-        model=model,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        optimizer=optimizer,
-        hyperparams={"learning_rate": of_each["learning_rate"]},
-        seed=of_each["seed"] if settings.own_batches else settings.seed,
-        mesh=mesh,
-        augment=augment_of(settings, dataset),
-    )
+    steps = count_steps(settings.epochs, len(dataset.train), settings.batch_size)
+    model = model_of(settings.hidden, settings.output, settings.cost)
+    plan = Plan(model, optimizer_of(settings, steps), settings.batch_size, mesh=mesh)
+    padded = members + [members[-1]] * (-len(members) % len(devices))  # every device trains as many
+    for member in members:
+        check_training(sizes, dataset, plan, settings.epochs, member["seed"], len(padded))
+    of_each = {name: [member[name] for member in padded] for name in members[0]}
+    params = init_population(of_each["seed"], sizes, of_each["scale"], standard_normal=settings.standard_normal)
+    state = start_population(params, plan.optimizer, {"learning_rate": of_each["learning_rate"]})
     config = {**asdict(settings), "sizes": sizes, "device": devices[0].device_kind, "devices": len(devices)}
     config |= data_settings(settings.data, dataset)
     for name in ("out", "resume", "cache"):
         del config[name]
-    return _fit_and_keep(settings, config, members, model, state, fit)
-
-
-def _fit_and_keep(
-    settings: arguments.Sweep,
-    config: dict[str, Any],
-    members: list[Member],
-    model: Model,
-    state: TrainState,
-    fit: Callable[..., object],
-) -> int:
-    """Train with `fit` and show and keep each epoch of it."""
     whole = begin(settings, config)
     console = make_console()
-    sizes = "-".join(map(str, config["sizes"]))
-    console.print(f"{config['devices']} x {config['device']}: {len(members)} networks {sizes}")
+    console.print(f"{len(devices)} x {config['device']}: {len(members)} networks {'-'.join(map(str, sizes))}")
     live = Live(console=console, transient=True, auto_refresh=False)
-    history: list[PopulationMetrics] = []
-    with keeping(settings, config, whole) as keeper, live if sys.stdout.isatty() else nullcontext():
-        lines = []
+    last = None
+    with recording(settings, config, whole) as recorder, live if sys.stdout.isatty() else nullcontext():
         if settings.resume:
-            state, lines = keeper.last_state(state)
-        runs = _member_runs(whole, config, members, new=not lines)
-        if lines:
-            with whole_metrics(whole.directory):
-                history = _history(runs, lines)
-        if settings.resume:
-            console.print(f"going on after epoch {len(lines)} of {settings.epochs}")
-        for number, run in enumerate(runs if not history else []):
-            run.save(training.member(state.params, number), model)
-
-        def after_epoch(state: TrainState, metrics: PopulationMetrics) -> bool:
-            loss, accuracy = metrics.loss[: len(members)], metrics.test_accuracy[: len(members)]
-            metrics = metrics._replace(loss=loss, test_accuracy=accuracy)
-            _keep(runs, whole, state, metrics, model)
-            history.append(metrics)
-            stopped = keeper.after_epoch(state, metrics.epoch, metrics.spread[-1], member=metrics.best)
+            state = recorder.resume(state, ("best", "seconds"))
+            console.print(f"resuming after epoch {len(recorder.lines)} of {settings.epochs}")
+        runs = _member_runs(whole, config, members, behind=len(recorder.lines))
+        last = _last_metrics(runs, recorder.lines)
+        for number, run in enumerate([] if last else runs):
+            run.save(member_of(state.params, number), model)
+        seed = of_each["seed"] if settings.own_batches else settings.seed
+        augment = augment_of(settings, dataset)
+        running = epochs(state, dataset, plan, settings.epochs, seed, augment=augment)
+        for state, metrics in running:
+            last = _metrics_of(metrics, slice(len(members)))  # without the padding
+            _keep(runs, state, last, model)
+            stopped = recorder.after_epoch(state, last.epoch, last.spread[-1], _line_of_all(last))
             if sys.stdout.isatty():
-                live.update(_table(members, metrics, settings.epochs), refresh=True)
+                live.update(_table(members, last, settings.epochs), refresh=True)
             else:
-                console.print(_line(metrics, settings.epochs), soft_wrap=True)
-            return stopped
-
-        if len(history) != settings.epochs:
-            fit(state, callback=after_epoch)
-    if history:
-        console.print(_table(members, history[-1], settings.epochs))
-    _print_results(members, runs, history, whole)
-    return keeper.status
+                console.print(_line(last, settings.epochs), soft_wrap=True)
+            if stopped:
+                break
+    if last:
+        console.print(_table(members, last, settings.epochs))
+    _print_results(members, runs, last, recorder.lines, whole)
+    return recorder.status
 
 
-def _members(settings: arguments.Sweep) -> list[Member]:
+def _members(settings: Sweep) -> list[Member]:
     """What sets each member apart."""
     combinations = product(settings.learning_rate, settings.scale, range(settings.seeds))
     members = [
@@ -132,14 +105,14 @@ def _members(settings: arguments.Sweep) -> list[Member]:
     return members
 
 
-def _member_runs(whole: Run, config: dict[str, Any], members: list[Member], new: bool) -> list[Run]:
-    """A run for each member, in directories that are numbered; new ones, or those that are there."""
-    shared = {name: value for name, value in config.items() if name not in NOT_OF_A_MEMBER}
-    shared |= {"gradient": "manual", "order_seed": None if config["own_batches"] else config["seed"]}
+def _member_runs(whole: Run, config: dict[str, Any], members: list[Member], behind: int) -> list[Run]:
+    """A run for each member, in numbered directories: new ones, or those that have `behind` epochs."""
     digits = len(str(len(members) - 1))
     directories = [whole.directory / "members" / f"{number:0{digits}}" for number in range(len(members))]
-    if not new:
+    if behind:
         return [Run.open(directory) for directory in directories]
+    shared = {name: value for name, value in config.items() if name not in NOT_OF_A_MEMBER}
+    shared |= {"gradient": "manual", "order_seed": None if config["own_batches"] else config["seed"]}
     shutil.rmtree(whole.directory / "members", ignore_errors=True)  # what was begun when the sweep was killed
     return [
         Run.create(directory, shared | member, lock=False)
@@ -147,82 +120,97 @@ def _member_runs(whole: Run, config: dict[str, Any], members: list[Member], new:
     ]
 
 
-def _history(runs: list[Run], lines: list[dict[str, Any]]) -> list[PopulationMetrics]:
-    """What was known after each of the epochs that the lines are of; what members have of later ones is forgotten."""
-    of_members = [run.rewind(len(lines)) for run in runs]
-    history = []
-    for number, line in enumerate(lines):
-        numbers = {
-            name: np.array([member[number][name] for member in of_members], np.float64)  # None is NaN
-            for name in ("loss", "test_accuracy")
-        }
-        history.append(PopulationMetrics(line["epoch"], **numbers, seconds=line["seconds"]))
-    return history
-
-
-def _keep(runs: list[Run], whole: Run, state: TrainState, metrics: PopulationMetrics, model: Model) -> None:
-    """What is known after an epoch, and the parameters of each member that is finite."""
-    params = jax.device_get(state.params)
-    for number, run in enumerate(runs):
-        loss, accuracy = float(metrics.loss[number]), float(metrics.test_accuracy[number])
-        finite = np.isfinite(accuracy)
-        if finite:
-            run.save(training.member(params, number), model)
-        run.log(
-            {"epoch": metrics.epoch, "loss": loss if finite else None, "test_accuracy": accuracy if finite else None}
-        )
-    low, median, high = metrics.spread
-    known = {"epoch": metrics.epoch, "worst": low, "median": median, "best": high, "finite": len(metrics.ranking)}
-    whole.log(known | {"seconds": metrics.seconds})
-
-
-def _line(metrics: PopulationMetrics, epochs: int) -> str:
-    """What is printed after an epoch where nothing can be drawn over."""
-    low, median, high = metrics.spread
-    return (
-        f"epoch {metrics.epoch:>{len(str(epochs))}}   best {high:.2%}   median {median:.2%}   worst {low:.2%}   "
-        f"{1e3 * metrics.seconds / len(metrics.loss):.0f} ms a network"
+def _last_metrics(runs: list[Run], lines: list[dict[str, Any]]) -> EpochMetrics | None:
+    """The metrics of the last epoch that the lines are of; what members have of later ones is forgotten."""
+    if not lines:
+        return None
+    of_members = [run.rewind(len(lines))[-1] for run in runs]
+    for run, line in zip(runs, of_members, strict=True):
+        check_lines(run, [line], ("loss", "test_loss"))
+    of_each = {
+        name: np.array([line.get(name) for line in of_members], np.float64)  # None is NaN
+        for name in ("loss", "test_loss", "test_accuracy", "test_r2", "test_rmse")
+    }
+    classes = "test_accuracy" in of_members[0]
+    return EpochMetrics(
+        lines[-1]["epoch"],
+        of_each["loss"],
+        of_each["test_loss"],
+        of_each["test_accuracy" if classes else "test_r2"],
+        None if classes else of_each["test_rmse"],
+        lines[-1]["seconds"],
     )
 
 
-def _table(members: list[Member], metrics: PopulationMetrics, epochs: int) -> Table:
+def _metrics_of(metrics: EpochMetrics, members: int | slice) -> EpochMetrics:
+    """The metrics of one member, or of some."""
+    of_each = {name: value for name, value in metrics._asdict().items() if isinstance(value, np.ndarray)}
+    return metrics._replace(**{name: value[members] for name, value in of_each.items()})
+
+
+def _keep(runs: list[Run], state: TrainState, metrics: EpochMetrics, model: Model) -> None:
+    """Log an epoch of each member, and keep the parameters of those that are finite."""
+    params = jax.device_get(state.params)
+    for number, run in enumerate(runs):
+        own = _metrics_of(metrics, number)
+        if np.isfinite(own.score):
+            run.save(member_of(params, number), model)
+        line = as_line(own)
+        del line["seconds"]
+        run.log(line)
+
+
+def _line_of_all(metrics: EpochMetrics) -> dict[str, Any]:
+    """The sweep's own line of metrics."""
+    low, median, high = metrics.spread
+    known = {"epoch": metrics.epoch, "worst": low, "median": median, "best": high, "finite": len(metrics.ranking)}
+    return known | {"seconds": metrics.seconds}
+
+
+def _line(metrics: EpochMetrics, epochs: int) -> str:
+    """What is printed after an epoch if the output is no terminal."""
+    low, median, high = (score_text(score_name(metrics), score) for score in metrics.spread)
+    return (
+        f"epoch {metrics.epoch:>{len(str(epochs))}}   best {high}   median {median}   worst {low}   "
+        f"{1e3 * metrics.seconds / len(metrics.score):.0f} ms a network"
+    )
+
+
+def _table(members: list[Member], metrics: EpochMetrics, epochs: int) -> Table:
     """Best, median and worst of each learning rate and scale, over the seeds."""
-    table = Table(title=f"test accuracy after epoch {metrics.epoch} of {epochs}")
+    name = score_name(metrics)
+    table = Table(title=f"{TITLES[name]} after epoch {metrics.epoch} of {epochs}")
     for heading in ("learning rate", "scale", "networks", "diverged", "worst", "median", "best"):
         table.add_column(heading, justify="right", no_wrap=heading in ("worst", "median", "best"))
     pairs = [(member["learning_rate"], member["scale"]) for member in members]
     for pair in dict.fromkeys(pairs):
-        accuracies = metrics.test_accuracy[[number for number, other in enumerate(pairs) if other == pair]]
-        finite = accuracies[np.isfinite(accuracies)]
+        scores = metrics.score[[number for number, other in enumerate(pairs) if other == pair]]
+        finite = scores[np.isfinite(scores)]
         numbers = (finite.min(), np.median(finite), finite.max()) if finite.size else ()
-        shown = [f"{number:.2%}" for number in numbers] or ["-"] * 3
-        table.add_row(
-            *(f"{value:g}" for value in pair), str(len(accuracies)), str(len(accuracies) - len(finite)), *shown
-        )
+        shown = [score_text(name, number) for number in numbers] or ["-"] * 3
+        table.add_row(*(f"{value:g}" for value in pair), str(len(scores)), str(len(scores) - len(finite)), *shown)
     return table
 
 
-def _print_results(members: list[Member], runs: list[Run], history: list[PopulationMetrics], whole: Run) -> None:
-    """Draw the accuracies after the last epoch, and say which networks are the best and the worst."""
+def _print_results(
+    members: list[Member], runs: list[Run], last: EpochMetrics | None, lines: list[dict[str, Any]], whole: Run
+) -> None:
+    """Draw the scores after the last epoch, and say which networks are the best and the worst."""
     best = None
-    if history:
-        accuracies = history[-1].test_accuracy
+    if last:
         by_setting = {name: [member[name] for member in members] for name in members[0]}
-        accuracy_by_setting(by_setting, accuracies).savefig(whole.directory / FIGURE, dpi=150)
-        _print_ranking(members, runs, history[-1])
-        best = str(runs[history[-1].best].directory)
-    seconds = round(sum(metrics.seconds for metrics in history), 3)
+        name = score_name(last)
+        shown = (100 * last.score, f"{TITLES[name]}, %") if name == "test_accuracy" else (last.score, TITLES[name])
+        scores_by_setting(by_setting, *shown).savefig(whole.directory / FIGURE, dpi=150)
+        low, median, high = (score_text(score_name(last), score) for score in last.spread)
+
+        def where(number: int) -> str:
+            settings = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in members[number].items())
+            return f"{settings}  {runs[number].directory}"
+
+        print(f"best    {high}  {where(last.best)}")
+        print(f"median  {median}")
+        print(f"worst   {low}  {where(int(last.ranking[-1]))}")
+        best = str(runs[last.best].directory)
+    seconds = round(sum(line["seconds"] for line in lines), 3)
     print_json(best=best, networks=len(members), seconds=seconds, run=str(whole.directory))
-
-
-def _print_ranking(members: list[Member], runs: list[Run], metrics: PopulationMetrics) -> None:
-    """The best and the worst network, where each is kept, and the median between them."""
-    low, median, high = metrics.spread
-
-    def where(number: int) -> str:
-        settings = ", ".join(f"{setting.replace('_', ' ')} {value:g}" for setting, value in members[number].items())
-        return f"{settings}  {runs[number].directory}"
-
-    print(f"best    {high:.2%}  {where(metrics.best)}")
-    print(f"median  {median:.2%}")
-    print(f"worst   {low:.2%}  {where(int(metrics.ranking[-1]))}")

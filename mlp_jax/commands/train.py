@@ -1,11 +1,9 @@
 """The command that trains a network."""
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,28 +13,41 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mlp_jax import arguments, training
-from mlp_jax.backprop import GradientRule, backprop
-from mlp_jax.commands.events import event_keeper
-from mlp_jax.commands.keeping import Keeper, begin, data_settings, keeping, whole_metrics
+from mlp_jax.backward import GradientRule, backprop
+from mlp_jax.build import augment_of, data_of, learning_rate_of, model_of, optimizer_of, rule_of, sizes_for
+from mlp_jax.commands.recorder import TITLES, Recorder, as_line, recording, score_name, score_text
+from mlp_jax.commands.resume import begin, data_settings, sha256
 from mlp_jax.commands.shared import keep_programs, make_console, print_json
-from mlp_jax.data import Dataset
-from mlp_jax.network import Model, Params, init_params
+from mlp_jax.config import Train
+from mlp_jax.data import Dataset, Examples
+from mlp_jax.distributed import Processes, processes_of, together
+from mlp_jax.network import Model, Params, as_inputs, as_targets, init_params
 from mlp_jax.runs import Run
 from mlp_jax.runs.snapshots import is_due, keep_snapshot, read_snapshots
-from mlp_jax.runs.tensorboard import check_tensorboard
-from mlp_jax.settings import augment_of, data_of, learning_rate_of, model_of, rule_of, sizes_for
-from mlp_jax.training import EpochMetrics, TrainState
-from mlp_jax.training.processes import Processes, processes_of, together
+from mlp_jax.runs.tensorboard import EventWriter, check_tensorboard, deltas
+from mlp_jax.training import (
+    EpochMetrics,
+    Plan,
+    TrainState,
+    check_patience,
+    check_training,
+    count_steps,
+    current_rate,
+    epochs,
+    examples_in_chunk,
+    use_one_thread_if_small,
+)
 
-ANGLE_EXAMPLES = 1_000
+SOME = 1_000
+"""Training examples that angles and histograms of errors are measured on."""
 PLACES = ("out", "resume", "cache", "distributed", "coordinator", "num_processes", "process_id", "timeout")
 """Settings that say where a run takes place, which may differ between its processes."""
-Measure = Callable[[Params], list[float | None]]
+AfterEpoch = Callable[[TrainState, EpochMetrics], dict[str, Any]]
+"""What is measured after an epoch besides the metrics, for the line of metrics."""
 
 
-def train(settings: arguments.Train) -> int:
-    """Train a network, showing each epoch and keeping its numbers and parameters as it ends."""
+def train(settings: Train) -> int:
+    """Train a network; print, log and keep every epoch. Returns the exit status."""
     processes = processes_of(
         settings.distributed, settings.coordinator, settings.num_processes, settings.process_id, settings.timeout
     )
@@ -44,167 +55,153 @@ def train(settings: arguments.Train) -> int:
         return _train(settings, processes)
 
 
-def _train(settings: arguments.Train, processes: Processes) -> int:
-    """What each process does of it. The first alone prints and keeps the run."""
+def _train(settings: Train, processes: Processes) -> int:
+    """One process's part. The first alone prints and keeps the run."""
     dataset = data_of(settings, processes.index, processes.count)
     sizes = sizes_for(settings.sizes, dataset)
-    training.use_one_thread_if_small(sizes, settings.batch_size)
+    use_one_thread_if_small(sizes, settings.batch_size)
     keep_programs(settings.cache)
     config = {name: value for name, value in asdict(settings).items() if name not in PLACES}
     config |= {"sizes": sizes, "learning_rate": learning_rate_of(settings)}
     if processes.count > 1:
-        _agree(processes, config, dataset, resuming=settings.resume is not None)
+        _check_same(processes, config, dataset, resuming=settings.resume is not None)
     processes.start()
-    mesh = processes.mesh(settings.devices)
-    training.check_fit(sizes, dataset, settings.epochs, settings.batch_size, settings.seed, mesh)
-    devices = 1 if mesh is None else mesh.size
-    stream, augment = _images_at_a_time(settings, dataset, devices), augment_of(settings, dataset)
+    examples = processes.count * len(dataset.train)
+    optimizer = optimizer_of(settings, count_steps(settings.epochs, examples, settings.batch_size))
+    plan = Plan(
+        model_of(settings.hidden, settings.output, settings.cost),
+        optimizer,
+        settings.batch_size,
+        rule_of(settings.gradient, sizes, settings),
+        processes.mesh(settings.devices),
+    )
+    check_training(sizes, dataset, plan, settings.epochs, settings.seed)
+    devices = 1 if plan.mesh is None else plan.mesh.size
+    stream, augment = _examples_at_a_time(settings, dataset, devices), augment_of(settings, dataset)
     if stream is not None and augment is not None:
-        raise ValueError("images are streamed here, which cannot be moved as well: leave out --shift")
-    model = model_of(settings.hidden, settings.output, settings.cost)
+        raise ValueError("the examples are streamed, and streamed images cannot be moved: leave out --shift")
+    check_patience(settings.patience, settings.validation)
     params = init_params(jax.random.key(settings.seed), sizes, standard_normal=settings.standard_normal)
-    examples = processes.count * len(dataset.train_labels)
-    steps = settings.epochs * -(-examples // settings.batch_size)
-    optimizer = training.make_optimizer(settings.optimizer, config["learning_rate"], settings.schedule, steps)
-    rule = rule_of(settings.gradient, sizes, settings)
     if settings.tensorboard:
         check_tensorboard()
     config |= data_settings(settings.data, dataset) | {"processes": processes.count}
     config |= {"device": jax.devices()[0].device_kind, "devices": devices}
-    fit = partial(
-        training.fit,
-        dataset=dataset,
-        model=model,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        optimizer=optimizer,
-        gradient=rule,
-        seed=settings.seed,
-        mesh=mesh,
-        stream=stream,
-        augment=augment,
-    )
-    measure = _angles(rule, dataset, model) if settings.angles else None
-    return _fit_and_keep(settings, config, processes, dataset, model, TrainState.start(params, optimizer), fit, measure)
-
-
-def _fit_and_keep(
-    settings: arguments.Train,
-    config: dict[str, Any],
-    processes: Processes,
-    dataset: Dataset,
-    model: Model,
-    state: TrainState,
-    fit: Callable[..., TrainState],
-    measure: Measure | None,
-) -> int:
-    """Train with `fit` and show and keep each epoch of it."""
     run = begin(settings, config) if processes.index == 0 else None
     console = make_console(quiet=run is None)
-    examples = processes.count * len(dataset.train_labels)
-    console.print(_heading(config, state.params, examples))
-    history: list[EpochMetrics] = []
+    console.print(_heading(config, params, examples))
     with (
-        keeping(settings, config, run, processes.most) as keeper,
+        recording(settings, config, run, processes.max_over_processes) as recorder,
         _progress(console, alone=processes.count == 1) as progress,
     ):
+        state = TrainState.start(params, optimizer)
         if settings.resume:
-            state, history = _go_on(settings.resume, keeper, state, processes)
-            console.print(f"going on after epoch {int(state.epoch)} of {settings.epochs}")
-        behind, keep_events = int(state.epoch), None
-        if run:
-            run.save(state.params, model)
-            if behind == 0:
-                keep_snapshot(run.directory, 0, state.params)
-            else:
-                read_snapshots(run.directory)  # damaged ones are complained of before training, and not in the midst
-            if settings.tensorboard:
-                keep_events = event_keeper(
-                    run.directory,
-                    behind,
-                    dataset,
-                    model,
-                    settings=settings,
-                    learning_rate=config["learning_rate"],
-                    examples=examples,
-                )
-        task = progress.add_task("epochs", total=settings.epochs, completed=behind)
-
-        def after_epoch(state: TrainState, metrics: EpochMetrics) -> bool:
-            angles = measure(state.params) if measure else None
-            history.append(metrics)
-            if run:
-                run.save(state.params, model)
-                run.log(metrics._asdict() | ({} if angles is None else {"angles": angles}))
-                if is_due(metrics.epoch, settings.epochs):
-                    keep_snapshot(run.directory, metrics.epoch, state.params)
-            if keep_events:
-                keep_events(state.params, metrics)
-            stopped = keeper.after_epoch(state, metrics.epoch, metrics.test_accuracy)
-            console.print(_line(metrics, settings.epochs, examples, angles), soft_wrap=True)
+            state = processes.broadcast(recorder.resume(state, ("loss", "test_loss", "seconds")))
+            console.print(f"resuming after epoch {int(state.epoch)} of {settings.epochs}")
+        keepers = _keepers(settings, recorder, dataset, plan, state)
+        task = progress.add_task("epochs", total=settings.epochs, completed=int(state.epoch))
+        running = epochs(state, dataset, plan, settings.epochs, settings.seed, stream=stream, augment=augment)
+        for state, metrics in () if _out_of_patience(settings, recorder) else running:
+            if run and (settings.patience is None or metrics.score > recorder.best["score"]):
+                run.save(state.params, plan.model_of(state))  # before the checkpoint, after which it would be missed
+            more = {name: value for keep in keepers for name, value in keep(state, metrics).items()}
+            stopped = recorder.after_epoch(state, metrics.epoch, metrics.score, as_line(metrics) | more)
+            console.print(_line(metrics, settings.epochs, examples, more.get("angles")), soft_wrap=True)
             progress.advance(task)
-            return stopped
-
-        if behind != settings.epochs:
-            fit(state, callback=after_epoch)
+            if stopped or _out_of_patience(settings, recorder):
+                break
     if run:
-        _print_summary(history, len(dataset.test_labels), run)
-    return keeper.status
+        _print_summary(settings, recorder, dataset, run)
+    return recorder.status
 
 
-def _agree(processes: Processes, config: dict[str, Any], dataset: Dataset, resuming: bool) -> None:
-    """Raises ProcessError unless all processes have the same settings, versions and data, but for their images."""
+def _out_of_patience(settings: Train, recorder: Recorder) -> bool:
+    """Whether the best epoch is so long ago that training stops."""
+    behind = recorder.lines[-1]["epoch"] if recorder.lines else 0
+    return settings.patience is not None and behind - recorder.best["epoch"] >= settings.patience
+
+
+def _check_same(processes: Processes, config: dict[str, Any], dataset: Dataset, resuming: bool) -> None:
+    """Raises ProcessError unless all processes have the same settings, versions and data, but for their examples."""
     versions = {name: metadata.version(name) for name in ("mlp_jax", "jax")}
-    images, pixels = dataset.train_images.shape
-    facts = {"training images": images, "pixels": pixels, "classes": dataset.classes}
-    test = hashlib.sha256(dataset.test_images.tobytes() + dataset.test_labels.tobytes()).hexdigest()
-    facts |= {"test images with SHA-256": test, "resuming": resuming}
-    processes.agree(**config | {"sizes": "-".join(map(str, config["sizes"]))}, **versions, **facts)
+    facts = {"training examples": len(dataset.train), "inputs": dataset.n_in, "outputs": dataset.n_out}
+    facts |= {"weights": dataset.train.weights is not None}
+    test = sha256(dataset.test.inputs, dataset.test.targets, dataset.test.weights)
+    facts |= {"test examples with SHA-256": test, "resuming": resuming}
+    processes.check_same(**config | {"sizes": "-".join(map(str, config["sizes"]))}, **versions, **facts)
 
 
-def _go_on(
-    directory: Path, keeper: Keeper, state: TrainState, processes: Processes
-) -> tuple[TrainState, list[EpochMetrics]]:
-    """The state in all processes after the last checkpoint of the run in `directory`, and the epochs up to it."""
-    state, lines = keeper.last_state(state)
-    with whole_metrics(directory):
-        history = [EpochMetrics(*(line[name] for name in EpochMetrics._fields)) for line in lines]
-    return processes.share(state), history
+def _examples_at_a_time(settings: Train, dataset: Dataset, devices: int) -> int | None:
+    """How many training examples to stream at a time: those asked for, or what fits.
 
-
-def _images_at_a_time(settings: arguments.Train, dataset: Dataset, devices: int) -> int | None:
-    """How many images to stream at a time: those asked for, or what fits.
-
-    None where a device's part of all of them takes no more than half its memory. Raises ValueError for too few.
+    None if a device's part of all of them takes no more than half its memory. Raises ValueError for too few.
     """
-    stream, images, pixels = settings.stream, dataset.train_images.nbytes, dataset.train_images.shape[1]
+    stream, inputs = settings.stream, dataset.train.inputs
     if stream is None:
         about = jax.local_devices()[0].memory_stats()  # None for a CPU
         memory = about["bytes_limit"] if about else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if images > devices * memory / 2:
-            stream = max(devices * memory // 4 // pixels, 2 * settings.batch_size)
+        if inputs.nbytes > devices * memory / 2:
+            stream = max(devices * memory // 4 // inputs[0].nbytes, 2 * settings.batch_size)
     if stream is not None:
-        training.images_in_chunk(stream, settings.batch_size)  # which refuses too few
+        examples_in_chunk(stream, settings.batch_size)  # which refuses too few
     return stream
 
 
-def _angles(rule: GradientRule, dataset: Dataset, model: Model) -> Measure:
-    """The angle between a rule's gradient and the true one in each layer, as a function of the parameters.
+def _keepers(settings: Train, recorder: Recorder, dataset: Dataset, plan: Plan, start: TrainState) -> list[AfterEpoch]:
+    """What is measured or kept after each epoch, before its line of metrics is logged.
+
+    start: the state that training begins or resumes with, which is kept now.
+    """
+    run, model, some = recorder.run, plan.model_of(start), dataset.train.rows(slice(SOME))
+    keepers = [_angles(model, plan.gradient, some)] if settings.angles else []
+    if run is None:
+        return keepers
+    if int(start.epoch) == 0:
+        run.save(start.params, model)
+        keep_snapshot(run.directory, 0, start.params)
+    else:
+        read_snapshots(run.directory)  # damaged ones are refused before training, not in the middle of it
+
+    def snapshot(state: TrainState, metrics: EpochMetrics) -> dict[str, Any]:
+        if is_due(metrics.epoch, settings.epochs):
+            keep_snapshot(run.directory, metrics.epoch, state.params)
+        return {}
+
+    keepers.append(snapshot)
+    if settings.tensorboard:
+        keepers.append(
+            _events(run.directory, int(start.epoch), some, model, recorder.config["processes"] * len(dataset.train))
+        )
+    return keepers
+
+
+def _events(directory: Path, epoch: int, some: Examples, model: Model, examples: int) -> AfterEpoch:
+    """Writes each epoch, from the one after `epoch` on, into an event file for TensorBoard."""
+    writer = EventWriter(directory, epoch)
+
+    def events(state: TrainState, metrics: EpochMetrics) -> dict[str, Any]:
+        numbers = {name: number for name, number in as_line(metrics).items() if name not in ("epoch", "seconds")}
+        numbers |= {"examples_per_second": examples / metrics.seconds, "learning_rate": current_rate(state)}
+        writer.write(metrics.epoch, numbers, jax.device_get(state.params), deltas(state.params, some, model))
+        return {}
+
+    return events
+
+
+def _angles(model: Model, rule: GradientRule, some: Examples) -> AfterEpoch:
+    """Measures the angle between a rule's gradient and the true one in each layer, in degrees.
 
     None for a gradient that is zero or not finite.
     """
     from mlp_jax.gradients.compare import angles
 
-    images, labels = dataset.train_images[:ANGLE_EXAMPLES], dataset.train_labels[:ANGLE_EXAMPLES]
-
     @jax.jit
     def between(params: Params) -> tuple[jax.Array, ...]:
-        inputs = training.as_inputs(jnp.asarray(images), params)
-        targets = jax.nn.one_hot(labels, dataset.classes, dtype=inputs.dtype)
-        return angles(rule(params, inputs, targets, model), backprop(params, inputs, targets, model))
+        problem = params, as_inputs(some.inputs, params), as_targets(some.targets, params), model
+        return angles(rule(*problem), backprop(*problem))
 
-    def measure(params: Params) -> list[float | None]:
-        return [round(float(angle), 3) if jnp.isfinite(angle) else None for angle in between(params)]
+    def measure(state: TrainState, _: EpochMetrics) -> dict[str, Any]:
+        found = between(state.params)
+        return {"angles": [round(float(angle), 3) if jnp.isfinite(angle) else None for angle in found]}
 
     return measure
 
@@ -214,14 +211,15 @@ def _heading(config: dict[str, Any], params: Params, examples: int) -> str:
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     where = config["device"] if config["devices"] == 1 else f"{config['devices']} x {config['device']}"
     sizes, batch_size = "-".join(map(str, config["sizes"])), config["batch_size"]
-    return f"{where}: {sizes}, {count:,} parameters, {examples:,} images in batches of {batch_size}"
+    return f"{where}: {sizes}, {count:,} parameters, {examples:,} examples in batches of {batch_size}"
 
 
 def _line(metrics: EpochMetrics, epochs: int, examples: int, angles: list[float | None] | None) -> str:
     """What is printed after an epoch."""
+    name = score_name(metrics)
     line = (
         f"epoch {metrics.epoch:>{len(str(epochs))}}   cost {metrics.loss:.4f}   "
-        f"test accuracy {metrics.test_accuracy:.2%}   {examples / metrics.seconds:>9,.0f} examples/s"
+        f"{TITLES[name]} {score_text(name, metrics.score)}   {examples / metrics.seconds:>9,.0f} examples/s"
     )
     if angles is None:
         return line
@@ -233,8 +231,16 @@ def _progress(console: Console, alone: bool) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not (alone and sys.stdout.isatty()))
 
 
-def _print_summary(history: list[EpochMetrics], tests: int, run: Run) -> None:
-    accuracy = history[-1].test_accuracy if history else None
-    wrong = None if accuracy is None else round((1 - accuracy) * tests)
-    seconds = round(sum(metrics.seconds for metrics in history), 3)
-    print_json(test_accuracy=accuracy, wrong=wrong, of=tests, seconds=seconds, run=str(run.directory))
+def _print_summary(settings: Train, recorder: Recorder, dataset: Dataset, run: Run) -> None:
+    """One line of JSON about the parameters that were kept: the last, or with --patience the best."""
+    lines = recorder.lines
+    kept: dict[str, Any] = {"test_accuracy" if dataset.has_classes else "test_r2": None}
+    if lines:
+        kept = lines[recorder.best["epoch"] - 1] if settings.patience else lines[-1]
+    found = {name: kept[name] for name in (*TITLES, "test_rmse") if name in kept}
+    if kept.get("test_accuracy") is not None and dataset.test.weights is None:
+        found["wrong"] = round((1 - kept["test_accuracy"]) * len(dataset.test))
+    if settings.patience and lines:
+        found["epoch"] = kept["epoch"]
+    seconds = round(sum(line["seconds"] for line in lines), 3)
+    print_json(**found, of=len(dataset.test), seconds=seconds, run=str(run.directory))

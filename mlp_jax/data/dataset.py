@@ -1,88 +1,234 @@
-"""A data set: labelled images to train on, and others to test with."""
+"""A data set: examples to learn from, and others to test with. Targets are classes or wanted outputs."""
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Integer, UInt8
+
+FLOATS = (np.float16, np.float32, np.float64)
+CLASSES = 2**20  # a larger class is damage or no class
+PIECE = 2**20  # numbers checked at once, so that a mapped file is never in memory as a whole
 
 
 class DatasetError(ValueError):
     """Data that cannot be used; the message says what is wrong with it, and where."""
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Dataset:
-    """Labelled images in two parts, training and test.
+class Examples:
+    """Inputs of a network, the targets wanted for them, and the weight of each example in the loss. A pytree.
 
-    train_images, test_images: one image a row, (n, pixels), uint8: 0 is no ink, 255 full ink.
-    train_labels, test_labels: (n,), any integer type, from 0 to classes - 1.
-    classes: how many kinds of image there are.
-    image_shape: height, width and channels of every image, whose pixels lie in that order; None where unknown.
+    inputs: (n, n_in): uint8, of which 0 to 255 become 0 to 1 on the device, or floats, which are taken as they are.
+    targets: (n,) integers, the class of each example, from 0; or (n, n_out) floats, the wanted outputs.
+    weights: (n,) floats of 0 or more, see `loss`; if None, every example counts the same.
 
-    Raises DatasetError, a ValueError, for another type or shape, lengths that differ, labels out of range, or no
-    images at all.
+    `Dataset`, `evaluate` and `fit` refuse examples that `check_examples` refuses.
+
+    >>> examples = Examples(np.array([[0.5, -1.0], [2.0, 0.0]]), np.array([1, 0]))
+    >>> len(examples), examples.has_classes, examples.n_out
+    (2, True, 2)
     """
 
-    train_images: UInt8[np.ndarray, "train pixels"]
-    train_labels: Integer[np.ndarray, " train"]
-    test_images: UInt8[np.ndarray, "test pixels"]
-    test_labels: Integer[np.ndarray, " test"]
-    classes: int = 10
+    inputs: Any
+    targets: Any
+    weights: Any = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def rows(self, rows: Any) -> "Examples":
+        """Some of the examples: a slice, or an array of row numbers."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Examples(self.inputs[rows], self.targets[rows], weights)
+
+    @property
+    def has_classes(self) -> bool:
+        """True if the targets are classes, False if they are wanted outputs."""
+        return np.ndim(self.targets) == 1
+
+    @property
+    def n_out(self) -> int:
+        """How many outputs a network needs at least: the columns of the targets, or the largest class plus one."""
+        return 1 + int(np.max(self.targets)) if self.has_classes else self.targets.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples in two parts, training and test.
+
+    train, test: Examples of NumPy arrays, both with classes or both with wanted outputs.
+    image_shape: height, width and channels, if every input is an image; its pixels lie in that order.
+    class_names: of every class, from 0. feature_names: of the inputs, one for each column.
+    n_out: how many outputs a network for these data has. If not given: one for each column of the targets or for each
+        of class_names; without names, the largest class plus one.
+
+    Raises DatasetError if the two parts or the names do not fit together, and for what `check_examples` refuses.
+    """
+
+    train: Examples
+    test: Examples
     image_shape: tuple[int, int, int] | None = None
+    class_names: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None
+    n_out: int = 0
 
     def __post_init__(self) -> None:
-        _check("train", self.train_images, self.train_labels, self.classes)
-        _check("test", self.test_images, self.test_labels, self.classes)
-        if self.train_images.shape[1] != self.test_images.shape[1]:
+        check_examples(self.train, "train")
+        check_examples(self.test, "test")
+        train, test = self.train, self.test
+        if train.has_classes != test.has_classes:
             raise DatasetError(
-                f"train_images have {self.train_images.shape[1]} pixels, test_images {self.test_images.shape[1]}: "
-                "one network cannot take both"
+                f"train.targets have shape {train.targets.shape}, test.targets {test.targets.shape}: "
+                "expected classes (n,) in both, or wanted outputs (n, n_out) in both"
             )
-        shape, pixels = self.image_shape, self.train_images.shape[1]
-        if shape is not None and (len(shape) != 3 or min(shape) < 1 or math.prod(shape) != pixels):
+        for name in ("inputs", "targets"):
+            ours, theirs = getattr(train, name), getattr(test, name)
+            if ours.shape[1:] != theirs.shape[1:]:
+                raise DatasetError(
+                    f"train.{name} have {ours.shape[1]} columns, test.{name} {theirs.shape[1]}: one network cannot "
+                    "take both"
+                )
+        object.__setattr__(self, "n_out", self._outputs())
+        shape, n_in = self.image_shape, self.n_in
+        if shape is not None and (len(shape) != 3 or min(shape) < 1 or math.prod(shape) != n_in):
             raise DatasetError(
-                f"image_shape is {shape} for images of {pixels} pixels: expected (height, width, channels), whose "
-                f"product is {pixels}"
+                f"image_shape is {shape} for inputs of {n_in} columns: expected (height, width, channels), whose "
+                f"product is {n_in}"
             )
+        if self.feature_names is not None and len(self.feature_names) != n_in:
+            raise DatasetError(f"there are {len(self.feature_names)} feature_names for {n_in} columns of inputs")
+
+    def _outputs(self) -> int:
+        names = self.class_names
+        if not self.has_classes:
+            if names is not None:
+                raise DatasetError("there are class_names, but the targets are wanted outputs: leave the names out")
+            if self.n_out not in (0, self.train.n_out):
+                raise DatasetError(f"n_out is {self.n_out} for {self.train.n_out} columns of targets: leave it out")
+            return self.train.n_out
+        n_out = self.n_out or (max(self.train.n_out, self.test.n_out) if names is None else len(names))
+        if names is not None and len(names) != n_out:
+            raise DatasetError(f"there are {len(names)} class_names for {n_out} outputs: expected one each")
+        for part, examples in (("train", self.train), ("test", self.test)):
+            _check_classes(part, examples.targets, n_out)
+        return n_out
+
+    @property
+    def n_in(self) -> int:
+        """How many numbers an input has."""
+        return self.train.inputs.shape[1]
+
+    @property
+    def has_classes(self) -> bool:
+        """True if the targets are classes, False if they are wanted outputs."""
+        return self.train.has_classes
+
+    def first(self, count: int) -> "Dataset":
+        """The same data with the first `count` training examples only. Raises DatasetError if there are fewer."""
+        if not 1 <= count <= len(self.train):
+            raise DatasetError(f"{count} training examples are asked for: expected 1 to {len(self.train)}")
+        return replace(self, train=self.train.rows(slice(count)))
 
     def held_out(self, count: int) -> "Dataset":
-        """The same data with `count` of the training images in place of the test images: to choose settings by.
+        """The same data with `count` of the training examples in place of the test examples: to choose settings by.
 
-        Which ones depends on their number and `count` alone. Raises DatasetError unless some are left on both sides.
+        Which ones depends on the number of examples, `count` and the classes alone. How many of a class are held out
+        is its proportion, rounded by the method of largest remainders. Raises DatasetError unless `count` leaves
+        examples on both sides.
         """
-        examples = len(self.train_labels)
+        examples = len(self.train)
         if not 0 < count < examples:
-            raise DatasetError(f"{count} training images are to be held out: expected 1 to {examples - 1}")
-        chosen = np.random.default_rng(0).permutation(examples)
-        out, left = np.sort(chosen[:count]), np.sort(chosen[count:])
-        images, labels = self.train_images, self.train_labels
-        return replace(
-            self,
-            train_images=images[left],
-            train_labels=labels[left],
-            test_images=images[out],
-            test_labels=labels[out],
+            raise DatasetError(f"{count} training examples are to be held out: expected 1 to {examples - 1}")
+        order = np.random.default_rng(0).permutation(examples)
+        classes = self.train.targets[order] if self.has_classes else np.zeros(examples, int)
+        _, sizes = np.unique(classes, return_counts=True)
+        taken, remainders = np.divmod(count * sizes, examples)
+        taken[np.argsort(-remainders, kind="stable")[: count - taken.sum()]] += 1
+        by_class = np.split(order[np.argsort(classes, kind="stable")], np.cumsum(sizes)[:-1])
+        out = np.sort(np.concatenate([rows[:most] for rows, most in zip(by_class, taken, strict=True)]))
+        return replace(self, train=self.train.rows(np.setdiff1d(order, out)), test=self.train.rows(out))
+
+
+def check_examples(examples: Examples, part: str = "examples", n_out: int | None = None) -> None:
+    """Raises DatasetError, which says what and where, unless a network can learn these examples in NumPy arrays.
+
+    Refused are other types and shapes, lengths that differ, no examples, inputs or targets that are not finite,
+    classes below 0 or from `n_out` on, and weights that are negative, not finite or all 0. part: for the message.
+    """
+    if not isinstance(examples, Examples):
+        raise DatasetError(f"{part} is of type {type(examples).__name__}: expected Examples(inputs, targets)")
+    inputs, targets, weights = examples.inputs, examples.targets, examples.weights
+    for name, array in ("inputs", inputs), ("targets", targets), ("weights", weights):
+        if (array is not None or name != "weights") and type(array) not in (np.ndarray, np.memmap):
+            raise DatasetError(f"{part}.{name} are of type {type(array).__name__}: expected a NumPy array")
+    if inputs.dtype != np.uint8 and inputs.dtype not in FLOATS:
+        raise DatasetError(
+            f"{part}.inputs are {inputs.dtype}: expected uint8, which become 0 to 1, or floats; convert them, as with "
+            ".astype(np.float32)"
         )
+    if inputs.ndim != 2 or inputs.size == 0:
+        what = "there is nothing in them" if inputs.size == 0 else "expected (n, n_in), one example a row"
+        raise DatasetError(f"{part}.inputs have shape {inputs.shape}: {what}")
+    _check_targets(part, targets, len(inputs))
+    for name, array in ((f"{part}.inputs", inputs), (f"{part}.targets", targets)):
+        if array.dtype in FLOATS:
+            _check_finite(name, array)
+    if examples.has_classes:
+        _check_classes(part, targets, n_out or CLASSES)
+    elif n_out is not None and targets.shape[1] != n_out:
+        raise DatasetError(f"{part}.targets have {targets.shape[1]} columns: expected {n_out}, one for each output")
+    if weights is not None:
+        _check_weights(part, weights, len(inputs))
 
 
-def _check(part: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    for name, array in ((f"{part}_images", images), (f"{part}_labels", labels)):
-        if not isinstance(array, np.ndarray):
-            raise DatasetError(f"{name} is of type {type(array).__name__}: expected a NumPy array")
-    if images.dtype != np.uint8:
-        raise DatasetError(f"{part}_images are {images.dtype}: expected uint8, 0 for no ink to 255 for full ink")
-    if images.ndim != 2:
-        raise DatasetError(f"{part}_images have shape {images.shape}: expected (n, pixels), one image a row")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DatasetError(f"{part}_labels are {labels.dtype}: expected an integer type")
-    if labels.shape != images.shape[:1]:
-        raise DatasetError(f"{part}_labels have shape {labels.shape} for {len(images)} images: expected one label each")
-    if images.size == 0:
-        raise DatasetError(f"{part}_images have shape {images.shape}: there is nothing in them")
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+def _check_targets(part: str, targets: np.ndarray, examples: int) -> None:
+    classes = np.issubdtype(targets.dtype, np.integer) and targets.dtype.isnative
+    fits = targets.ndim == (1 if classes else 2) and len(targets) == examples and targets.size
+    if fits and (classes or targets.dtype in FLOATS):
+        return
+    hint = ""
+    if classes and targets.ndim == 2:
+        hint = "; " + ("targets[:, 0]" if targets.shape[1] == 1 else "targets.argmax(axis=1) of one-hot rows")
+    elif not classes and targets.dtype not in FLOATS:
+        hint = "; convert them, as with .astype(int) or .astype(np.float32)"
+    elif not classes and targets.ndim == 1:
+        hint = "; targets[:, None] for one output, targets.astype(int) for classes"
+    raise DatasetError(
+        f"{part}.targets are {targets.dtype} of shape {targets.shape} for {examples} examples: expected integers "
+        f"({examples},), the class of each, or floats ({examples}, n_out), the wanted outputs{hint}"
+    )
+
+
+def _check_classes(part: str, targets: np.ndarray, n_out: int) -> None:
+    wrong = np.flatnonzero((targets < 0) | (targets >= n_out))
     if wrong.size:
         raise DatasetError(
-            f"{part}_labels[{wrong[0]}] is {labels[wrong[0]]}: expected 0 to {classes - 1} "
-            f"({wrong.size} of {len(labels)} labels are out of range)"
+            f"{part}.targets[{wrong[0]}] is {targets[wrong[0]]}: expected a class from 0 to {n_out - 1} "
+            f"({wrong.size} of {len(targets)} are out of range)"
         )
+
+
+def _check_weights(part: str, weights: np.ndarray, examples: int) -> None:
+    if weights.shape != (examples,) or weights.dtype not in FLOATS:
+        given = f"{weights.dtype} of shape {weights.shape}"
+        raise DatasetError(f"{part}.weights are {given}: expected ({examples},) floats")
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if wrong.size:
+        raise DatasetError(f"{part}.weights[{wrong[0]}] is {weights[wrong[0]]}: expected finite numbers of 0 or more")
+    if not weights.any():
+        raise DatasetError(f"{part}.weights are all 0: no example would count")
+
+
+def _check_finite(name: str, array: np.ndarray) -> None:
+    step = max(1, PIECE // array.shape[1])
+    for start in range(0, len(array), step):
+        finite = np.isfinite(array[start : start + step])
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0] + (start, 0)
+            raise DatasetError(
+                f"{name}[{row}, {column}] is {array[row, column]}: expected finite numbers; leave such rows out, or "
+                "put a number in their place"
+            )

@@ -1,17 +1,19 @@
-"""Directories of IDX files, the form in which MNIST was published and others after it."""
+"""Directories of IDX files, the format in which MNIST and data sets like it were published."""
 
 import gzip
 import os
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
+from mlp_jax.data.array_files import Arrays, Stored, reading
 from mlp_jax.data.dataset import DatasetError
-from mlp_jax.data.stored import Arrays, Stored, reading
 
 PUBLISHED = {
     "train images": "train-images-idx3-ubyte",
@@ -23,14 +25,14 @@ FILE = re.compile(r"(?:(.+)-)?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte
 
 
 def idx_sets(directory: Path) -> dict[str, dict[str, Path]]:
-    """The IDX files in `directory`, for each data set by what is in them.
+    """The IDX files in `directory`: for each data set, its files by their content.
 
-    A data set's name is what stands before its files' published names, "" where nothing does. Of a file that is there
-    both compressed and not, the latter. Raises DatasetError where the directory cannot be read.
+    A data set's name is what precedes the published names of its files, often "". If a file is there both raw and
+    compressed, the raw one is taken.
     """
     sets: dict[str, dict[str, Path]] = {}
     with reading(str(directory)):
-        for path in sorted(directory.iterdir()):  # a name comes before the same with .gz
+        for path in sorted(directory.iterdir()):  # the name without .gz comes first
             if (match := FILE.fullmatch(path.name)) and path.is_file():
                 name, part, kind = match.groups(default="")
                 sets.setdefault(name, {}).setdefault(f"{'train' if part == 'train' else 'test'} {kind}", path)
@@ -39,10 +41,7 @@ def idx_sets(directory: Path) -> dict[str, dict[str, Path]]:
 
 @contextmanager
 def opened_idx(directory: Path, name: str | None = None) -> Iterator[Arrays]:
-    """The four arrays of the data set `name` in `directory`; without a name, of the one called "" or else the only one.
-
-    Raises DatasetError where a file is missing or no IDX file of that kind, or where it takes a name to choose.
-    """
+    """The arrays of the data set `name` in `directory`; without a name, of the one called "" or else the only one."""
     sets = idx_sets(directory)
     if name is None:
         if len(sets) > 1 and "" not in sets:
@@ -62,7 +61,7 @@ def opened_idx(directory: Path, name: str | None = None) -> Iterator[Arrays]:
 
 
 def _open(stack: ExitStack, path: Path, dimensions: int) -> Stored:
-    """The IDX file at `path`, whose header says: two zeros, a type, the dimensions' number, their lengths."""
+    """The IDX file at `path`. Its header: two zeros, a type, the number of dimensions, their lengths."""
     with reading(str(path)):
         opened = stack.enter_context(path.open("rb"))
         held = os.fstat(opened.fileno()).st_size
@@ -76,16 +75,9 @@ def _open(stack: ExitStack, path: Path, dimensions: int) -> Stored:
             f"{path} begins with {magic.hex(' ') or 'nothing'}, expected {expected.hex(' ')}, the magic number of "
             f"an IDX file of unsigned bytes in {dimensions} dimension{'s' * (dimensions > 1)}{hint}"
         )
-    lengths = header.read()
-    if len(lengths) < 4 * dimensions:
+    lengths, start = header.read(), 4 + 4 * dimensions
+    if 4 + len(lengths) < start:
         raise DatasetError(f"{path} ends within its header, after {4 + len(lengths)} bytes; get the file again")
-    return Stored(
-        name=str(path),
-        shape=tuple(int(length) for length in np.frombuffer(lengths, ">u4")),
-        dtype=np.dtype(np.uint8),
-        fortran=False,
-        file=file,
-        packed=held,
-        size=None if compressed else held - 4 - 4 * dimensions,
-        raw=None if compressed else (path, 4 + 4 * dimensions),
-    )
+    shape = struct.unpack(f">{dimensions}I", lengths)
+    stored = Stored(str(path), shape, np.dtype(np.uint8), fortran=False, file=file, packed=held)
+    return stored if compressed else replace(stored, size=held - start, raw=(path, start))

@@ -1,4 +1,4 @@
-"""Any picture of a digit, made into what MNIST's digits are."""
+"""Pictures of digits, converted to the format of MNIST."""
 
 import warnings
 from pathlib import Path
@@ -13,7 +13,7 @@ from mlp_jax.data.dataset import DatasetError
 SIDE = 28  # of an image of MNIST, in pixels
 BOX = 20  # the longer side of the digit within it
 CENTRE = 14  # row and column of the digit's centre of mass
-FAINT = 0.2  # ink less dense than this, where the densest is 1, is the grain of the paper
+FAINT = 0.2  # ink less dense than this is the grain of the paper; the densest ink is 1
 
 
 class Digit(NamedTuple):
@@ -30,24 +30,24 @@ class Digit(NamedTuple):
 
 
 def read_digit(path: str | Path) -> Digit:
-    """The digit in an image file of any format, size and polarity, prepared as MNIST's were.
+    """The digit in an image file of any format and size, dark on light or light on dark, prepared as MNIST's were.
 
-    The paper is what most of the picture's border shows; what differs from it is ink. A picture of 28 x 28 pixels is
-    taken as it is, inverted if its paper is the lighter. From any other, the digit is cut out, scaled so that its
-    longer side has 20 pixels, and placed with its centre of mass in the centre of 28 x 28 (LeCun et al. 1998).
+    The median of the picture's border is the paper; what differs from it is ink. A picture of 28 x 28 pixels is taken
+    as it is, but inverted if its paper is light. From any other, the digit is cut out, scaled so that its longer side
+    has 20 pixels, and placed with its centre of mass in the centre of 28 x 28 (LeCun et al. 1998).
 
-    Raises DatasetError, a ValueError, for a file that is missing or no image, or a picture without ink.
+    Raises DatasetError, a ValueError, for a file that is missing or not an image, or a picture without ink.
     """
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")  # a picture that Pillow finds strange or large, but opens
+            warnings.simplefilter("ignore")  # about pictures that Pillow can still open
             brightness = _brightness(ImageOps.exif_transpose(image))
     except Exception as error:  # a damaged file can make Pillow's decoders raise almost anything
         raise DatasetError(f"{path}: not a readable image ({error})") from error
     border = np.concatenate([brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1]])
     paper, darkest, lightest = np.median(border), brightness.min(), brightness.max()
     if lightest - darkest < 16:
-        raise DatasetError(f"{path}: there is no ink in this picture, all of it is about equally bright")
+        raise DatasetError(f"{path}: there is no ink in this picture: all of it is about equally bright")
     inverted = bool(paper > (darkest + lightest) / 2)
     if brightness.shape == (SIDE, SIDE):
         pixels = 255 - brightness if inverted else brightness
@@ -60,7 +60,7 @@ def read_digit(path: str | Path) -> Digit:
 
 
 def _brightness(image: Image.Image) -> Float[np.ndarray, "height width"]:
-    """How bright each pixel is, 0 to 255; what is transparent shows white paper."""
+    """The brightness of each pixel, 0 to 255; transparent pixels show white paper."""
     if image.mode.startswith(("I", "F")):  # more than 8 bits, on a scale of its own
         levels = np.asarray(image, np.float64)
         if not np.isfinite(levels).all():
@@ -73,17 +73,17 @@ def _brightness(image: Image.Image) -> Float[np.ndarray, "height width"]:
 
 
 def _framed(ink: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "28 28"]:
-    """The digit of `ink`, 0 to 1, scaled into a box of 20 x 20 and placed by its centre of mass."""
+    """The digit in `ink`, 0 to 1, scaled into a box of 20 x 20 and placed by its centre of mass."""
     ink = np.where(ink < FAINT, 0, ink)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     cut = Image.fromarray((255 * ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]).astype(np.uint8))
     scale = BOX / max(cut.size)
     width, height = (max(1, round(scale * length)) for length in cut.size)
     digit = np.asarray(cut.resize((width, height), Image.Resampling.LANCZOS), np.float64)
-    mass = max(digit.sum(), 1)  # 0 where thin lines vanished
+    mass = max(digit.sum(), 1)  # the sum is 0 if thin lines vanished
     row = CENTRE - round(digit.sum(axis=1) @ np.arange(height) / mass)
     column = CENTRE - round(digit.sum(axis=0) @ np.arange(width) / mass)
-    # A digit whose mass lies at one end would leave the frame: it stays inside, as near to the centre as it can.
+    # A digit whose mass lies at one end would leave the frame: it is placed as near to the centre as fits.
     row, column = min(max(row, 0), SIDE - height), min(max(column, 0), SIDE - width)
     framed = np.zeros((SIDE, SIDE))
     framed[row : row + height, column : column + width] = digit

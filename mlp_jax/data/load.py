@@ -1,4 +1,4 @@
-"""Data sets from anywhere, whole or in part."""
+"""Loading a data set, or one part of it for each process."""
 
 import hashlib
 import os
@@ -7,42 +7,42 @@ from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
 
+from mlp_jax.data.array_files import Arrays, read_dataset
 from mlp_jax.data.dataset import Dataset, DatasetError
 from mlp_jax.data.idx import idx_sets, opened_idx
 from mlp_jax.data.npz import opened_npz
-from mlp_jax.data.stored import Arrays, read_dataset
 
 MNIST_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
 SOURCES = (
-    "'mnist', the one inside the package; a directory of IDX files; an .npz file with x_train, y_train, x_test and "
+    "'mnist', which comes with the package; a directory of IDX files; an .npz file with x_train, y_train, x_test and "
     "y_test; or tfds:NAME[:CONFIG]"
 )
 
 
 def load_dataset(source: str | Path = "mnist", *, part: int = 0, parts: int = 1) -> Dataset:
-    """The data set that `source` names, with all of its training images or one of several equal parts of them.
+    """The data set that `source` names, with all of its training examples or one of several equal parts of them.
 
     source: one of these.
-        "mnist": the one inside the package: 60,000 handwritten digits to train on and 10,000 to test with, 784 pixels
+        "mnist": the one in the package: 60,000 handwritten digits to train with and 10,000 to test with, 784 pixels
         each (LeCun, Cortes and Burges; see MNIST.md beside the file).
-        A directory of four IDX files, named as MNIST, Fashion-MNIST, KMNIST and EMNIST were published
-        (train-images-idx3-ubyte, t10k-labels.idx1-ubyte, emnist-letters-test-images-idx3-ubyte and so on), each as it
-        is or gzipped as .gz; where both are there, as it is. Of several sets in one directory, DIR/emnist-letters
-        means the files that begin so. Images and labels are the published ones, bit for bit: those of EMNIST have
-        their rows and columns exchanged, and its letters are numbered from 1, which leaves a class 0 without examples.
-        An .npz file with x_train, y_train, x_test and y_test: images (n, height, width), (n, height, width, channels)
-        or (n, pixels), uint8 or floats from 0 to 1, of which x becomes the integer nearest to 255 x; labels (n,) or
-        (n, 1), of any integer type. Nothing in it is ever unpickled.
+        A directory of four IDX files, raw or gzipped, named as MNIST, Fashion-MNIST, KMNIST and EMNIST were published
+        (train-images-idx3-ubyte, t10k-labels.idx1-ubyte.gz, emnist-letters-test-images-idx3-ubyte and so on). If it
+        holds several sets, DIR/emnist-letters means the files that begin so. Images and labels are the published ones:
+        those of EMNIST have rows and columns exchanged, and its letters are numbered from 1: class 0 has no examples.
+        An .npz file with x_train, y_train, x_test and y_test. Inputs x: rows of numbers (n, n_in), or images
+        (n, height, width) or (n, height, width, channels); uint8, or finite floats, which are kept as they are.
+        Targets y: integers (n,) or (n, 1), the class of each example, or finite floats (n, n_out) or (n,), the wanted
+        outputs. It may have w_train and w_test, (n,) floats, the weights. Nothing in it is ever unpickled.
         "tfds:NAME" or "tfds:NAME:CONFIG": an image classification set of TensorFlow Datasets.
-    part: which part of the training images, from 0 to parts - 1: the parts follow one another, and side by side they
-        are the whole. Memory is taken for the images of this part alone. parts: how many there are, 1 or more, a
-        divisor of the number of training images. The test images are always all there.
+    part: which part of the training examples, from 0 to parts - 1, in their order. Only its inputs take memory. Each
+        part comes with all test examples. parts: how many there are, a divisor of the number of training examples.
 
-    Classes are as many as the largest label, of training or test, and one. Images of more than 2**28 bytes that lie in
-    their file uncompressed stay there: they are a read-only np.memmap, and in an .npz their checksum is not compared.
+    There are as many classes as the largest of all training and test examples plus one, or as TFDS has names for.
+    Arrays of more than 2**28 bytes that are not compressed stay in their file: they are a read-only np.memmap, and the
+    checksum that an .npz has of them is not compared.
 
-    Raises DatasetError, a ValueError, for another source, data that are damaged or contradict one another, parts that
-    cannot be equal, or a part that is not among them.
+    Raises DatasetError, a ValueError, for another source, for data that are damaged or contradict one another, and for
+    a part that does not exist.
     """
     if isinstance(source, str) and source.startswith("tfds:"):
         from mlp_jax.data.tfds import read_tfds

@@ -12,19 +12,17 @@ from typing import cast
 
 from numpy.lib import format as npy
 
+from mlp_jax.data.array_files import Arrays, Stored, reading
 from mlp_jax.data.dataset import DatasetError
-from mlp_jax.data.stored import Arrays, Stored, reading
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+WEIGHTS = ("w_train", "w_test")
 LONGEST = 10_000  # bytes of a header; that of an array of numbers has 118
 
 
 @contextmanager
 def opened_npz(path: Path, content: bytes | None = None) -> Iterator[Arrays]:
-    """The arrays x_train, y_train, x_test and y_test of the file at `path`, or in `content`, what was read from there.
-
-    Raises DatasetError where this is no npz file, or an array is missing or none of numbers.
-    """
+    """The arrays KEYS, and WEIGHTS if there are any, of the file at `path`. content: of the file, if in memory."""
     with ExitStack() as stack:
         with reading(str(path)):
             file = stack.enter_context(path.open("rb") if content is None else BytesIO(content))
@@ -35,7 +33,10 @@ def opened_npz(path: Path, content: bytes | None = None) -> Iterator[Arrays]:
                 f"{path} has no {', no '.join(missing)}: expected the arrays {', '.join(KEYS)}, found "
                 f"{', '.join(list(members)[:10]) or 'none'}"
             )
-        yield Arrays(*(_open(stack, archive, members[key], path, content is None) for key in KEYS))
+        opened = {
+            key: _open(stack, archive, members[key], path, content is None) for key in KEYS + WEIGHTS if key in members
+        }
+        yield Arrays(*(opened[key] for key in KEYS), *(opened.get(key) for key in WEIGHTS))
 
 
 def _open(stack: ExitStack, archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, on_disk: bool) -> Stored:
@@ -53,7 +54,7 @@ def _open(stack: ExitStack, archive: zipfile.ZipFile, member: zipfile.ZipInfo, p
         header = BytesIO(length + file.read(size))
         read_header = npy.read_array_header_1_0 if version == 1 else npy.read_array_header_2_0
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a header that Python finds strange, but reads
+            warnings.simplefilter("ignore")  # about a header that can still be read
             shape, fortran, dtype = read_header(header)
         before = len(start) + len(length) + size
         stored = on_disk and member.compress_type == zipfile.ZIP_STORED
@@ -62,20 +63,12 @@ def _open(stack: ExitStack, archive: zipfile.ZipFile, member: zipfile.ZipInfo, p
         raise DatasetError(f"{name} holds Python objects, which take pickle to read: save an array of numbers")
     if dtype.kind not in "uif":
         raise DatasetError(f"{name} is {dtype}: expected numbers; convert it and save it again")
-    return Stored(
-        name=name,
-        shape=tuple(int(length) for length in shape),
-        dtype=dtype,
-        fortran=fortran,
-        file=file,
-        packed=member.compress_size,
-        size=member.file_size - before,
-        raw=raw,
-    )
+    shape = tuple(int(length) for length in shape)
+    return Stored(name, shape, dtype, fortran, file, member.compress_size, member.file_size - before, raw)
 
 
 def _place(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    """Where in the file the bytes of a member begin that is not compressed."""
+    """Where the bytes of a member that is not compressed begin in the file."""
     file = archive.fp
     assert file is not None
     file.seek(member.header_offset)

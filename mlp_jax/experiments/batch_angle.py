@@ -1,12 +1,14 @@
 """A mini-batch gives a good approximation of the gradient.
 
-Claim: the gradient over a mini-batch, of 100 examples say, points nearly where that over all training examples does.
-Source: lesson 3. Refuted if: the median angle between the two is above 45 degrees at 100 examples, where the batch says
-less about the direction than the luck of the draw does.
+The gradient over a mini-batch, of 100 examples say, has nearly the direction of that over all training examples.
 
-Examples drawn one by one make a batch whose squared length is on average |G|^2 (1 + B_noise / B), where G is the full
-gradient. Of so many directions hardly any noise takes that of G, so that a cosine of 1 / sqrt(1 + B_noise / B) is to be
-expected (McCandlish et al. 2018, https://arxiv.org/abs/1812.06162).
+Source: lesson 3.
+Refuted if: the median angle between the two is above 45 degrees at 100 examples. From there on the direction depends
+more on which examples were drawn than on all of them.
+
+The gradient over B examples has a squared length of |G|^2 (1 + B_noise / B) on average, G being the full gradient. Its
+noise is nearly perpendicular to G, so the expected cosine is 1 / sqrt(1 + B_noise / B) (McCandlish et al. 2018,
+https://arxiv.org/abs/1812.06162).
 """
 
 from typing import NamedTuple
@@ -19,8 +21,8 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from mlp_jax import figures
-from mlp_jax.backprop import backprop
-from mlp_jax.experiments.subject import Finding, Subject, SubjectError, batch_of
+from mlp_jax.backward import backprop
+from mlp_jax.experiments.subject import Finding, Subject, SubjectError, batch_of, both_times
 from mlp_jax.gradients.per_example import squared_norms
 from mlp_jax.network import Model, Params
 
@@ -36,33 +38,27 @@ WHEN = ("at the start", "after training")
 
 
 class Measurement(NamedTuple):
-    """Cosines between gradients over mini-batches and that over all examples, at the start and after training.
+    """Cosines between gradients over mini-batches and that over all examples, at the start and after training."""
 
-    examples: how many all are. batch_sizes: examples in a batch.
-    cosines: PERCENTILES over the draws, -1 to 1, (when, members, sizes, percentiles).
-    expected: the cosine that the noise scale makes us expect, (when, members, sizes).
-    noise_scales: the variance of the examples' gradients over |G|^2, in examples, (when, members).
-    """
-
-    examples: int
+    examples: int  # how many all are
     batch_sizes: tuple[int, ...]
-    cosines: Float[np.ndarray, "when members sizes percentiles"]
-    expected: Float[np.ndarray, "when members sizes"]
-    noise_scales: Float[np.ndarray, "when members"]
+    cosines: Float[np.ndarray, "when members sizes percentiles"]  # PERCENTILES over the draws, -1 to 1
+    expected: Float[np.ndarray, "when members sizes"]  # the cosine that the noise scale predicts
+    noise_scales: Float[np.ndarray, "when members"]  # the variance of the examples' gradients over |G|^2, in examples
 
 
 def measure(subject: Subject) -> Measurement:
     """Draw batches, with replacement, and compare the gradient over each with that over all training examples.
 
-    Raises SubjectError for a network whose gradient is 0 or not finite, which has no direction.
+    Raises SubjectError for a network whose gradient is 0 or not finite, and so has no direction.
     """
-    inputs, targets = batch_of(subject.dataset, slice(IMAGES))
-    networks = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), subject.initial, subject.networks)
+    networks = both_times(subject)
+    inputs, targets = batch_of(subject.dataset.train.rows(slice(IMAGES)), networks)
     full, scales = _full_gradients(networks, inputs, targets, subject.model)
     length = np.linalg.norm(full, axis=1)
     if not np.all((length > 0) & np.isfinite(length)):
         raise SubjectError(
-            f"this experiment needs gradients that point somewhere: their lengths, of the networks at the start and "
+            f"this experiment needs gradients with a direction: their lengths, of the networks at the start and "
             f"after training, are {', '.join(f'{number:.3g}' for number in length)}"
         )
     draw, percentiles = np.random.default_rng(0), {}
@@ -83,7 +79,7 @@ def measure(subject: Subject) -> Measurement:
 
 
 def judge(measured: Measurement) -> Finding:
-    """The claim holds where batches of 100 are within 45 degrees in the median, at the start and after training."""
+    """The claim holds if batches of 100 are within 45 degrees in the median, at the start and after training."""
     at_100 = np.median(measured.cosines[:, :, measured.batch_sizes.index(LESSON), 1], axis=1)
     (start, after), (few, many) = np.degrees(np.arccos(at_100)), np.median(measured.noise_scales, axis=1)
     worst = np.max(np.abs(measured.cosines[..., 1] - measured.expected))
@@ -101,19 +97,14 @@ def draw(measured: Measurement) -> Figure:
     figure, ((panel,),) = figures.page(height=3.8)
     cosines, expected = np.median(measured.cosines, axis=1), np.median(measured.expected, axis=1)
     for number, colour in enumerate((figures.BLUE, figures.RED)):
-        low, middle, high = cosines[number].T
-        scale = np.median(measured.noise_scales[number])
-        panel.plot(
-            measured.batch_sizes, middle, "os"[number], color=colour, label=f"{WHEN[number]}: median, 10 to 90 %"
-        )
-        panel.fill_between(measured.batch_sizes, low, high, color=colour, alpha=0.2, linewidth=0)
-        label = f"expected for a noise scale of {_two_digits(scale)}"
+        label = f"{WHEN[number]}: median, 10 to 90 %"
+        figures.band(panel, measured.batch_sizes, cosines[number].T, "os"[number], colour, label)
+        label = f"expected for a noise scale of {_two_digits(np.median(measured.noise_scales[number]))}"
         panel.plot(measured.batch_sizes, expected[number], "-", color=colour, label=label)
     panel.axhline(NEAR, color=figures.BLACK, linewidth=0.8, linestyle=":")
     panel.text(measured.batch_sizes[-1], NEAR, "45 degrees", fontsize="small", va="bottom", ha="right")
-    panel.set_xscale("log")
-    panel.set_ylim(min(0, float(cosines.min())) - 0.05, 1.05)
-    figures.name_axes(panel, "batch size, examples", "cosine with the full gradient")
+    limits = min(0, float(cosines.min())) - 0.05, 1.05
+    figures.name_axes(panel, "batch size, examples", "cosine with the full gradient", xscale="log", ylim=limits)
     figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return figure
 
@@ -156,10 +147,7 @@ def _cosines_of_batches(
     products: Float[np.ndarray, "draws networks groups groups"],
     multiple: int,
 ) -> Float[np.ndarray, "draws networks batches"]:
-    """Cosines, times the length of the full gradient, of batches of so many groups that follow one another.
-
-    That of a batch whose gradient is 0 is 0: it says nothing of the direction.
-    """
+    """Cosines, times the full gradient's length, of batches of so many successive groups; 0 for a gradient of 0."""
     batches = along.shape[2] // multiple
     blocks = products.reshape(*along.shape[:2], batches, multiple, batches, multiple).sum(axis=(3, 5))
     squares = np.diagonal(blocks, axis1=2, axis2=3)

@@ -1,8 +1,9 @@
 """A product of factors says how the cost answers to a weight: the chain rule.
 
-Claim: with one neuron in each layer, how much the cost changes for a nudge of a weight, a bias or an earlier activation
-is the product of three ratios, dz/dw, da/dz and dC/da, layer by layer backwards. Source: lesson 4. Refuted if: what
-nudging measures does not come as close to the product as the nudge is small.
+With one neuron in each layer, the ratio of the cost's change to a nudge is dz/dw da/dz dC/da, layer by layer backwards.
+
+Source: lesson 4.
+Refuted if: the measured ratio does not approach the product in proportion to the nudge.
 
 A measured ratio is off by about the nudge times half the curvature over the slope, so the difference shrinks in
 proportion to the nudge until rounding, which grows as the nudge shrinks, outweighs it: hence float64.
@@ -19,32 +20,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlp_jax import figures
-from mlp_jax.backprop import backprop
+from mlp_jax.backward import backprop
 from mlp_jax.experiments.subject import Finding
 from mlp_jax.gradients.nudges import ChainLink, chain_rule
-from mlp_jax.network import Layer, Params, loss
+from mlp_jax.network import Layer, Model, Params, loss
 
 SIZES = (1, 1, 1, 1)  # the network of lesson 4: four neurons, three weights, three biases
+MODEL = Model()
 NETWORKS = 1000
 NUDGE = 0.01  # the lesson's
 NUDGES = np.logspace(0, -9, 19)
-SHRINKING = (NUDGES <= 0.1) & (NUDGES >= 1e-5)  # where neither higher terms nor rounding have a say, roughly
+SHRINKING = (NUDGES <= 0.1) & (NUDGES >= 1e-5)  # between higher terms of the series and rounding
 
 
 class Measurement(NamedTuple):
-    """One network, factor by factor, and many.
+    """One network, factor by factor, and many."""
 
-    links: of the first network, for each layer the fields of a ChainLink, measured with NUDGE.
-    nudges: what was added to weights and biases, (nudges,).
-    median, largest: of |measured ratio / product - 1| over all weights and biases of all networks, (nudges,).
-    slope: by which power of the nudge the median shrinks, from 0.1 to 0.00001.
-    """
-
-    links: tuple[dict[str, float], ...]
-    nudges: Float[np.ndarray, " nudges"]
-    median: Float[np.ndarray, " nudges"]
+    links: tuple[dict[str, float], ...]  # of the first network, the fields of each layer's ChainLink, for NUDGE
+    nudges: Float[np.ndarray, " nudges"]  # what was added to weights and biases
+    median: Float[np.ndarray, " nudges"]  # of |measured ratio / product - 1| over all parameters of all networks
     largest: Float[np.ndarray, " nudges"]
-    slope: float
+    slope: float  # by which power of the nudge the median shrinks, from 0.1 to 0.00001
 
 
 def measure() -> Measurement:
@@ -53,23 +49,18 @@ def measure() -> Measurement:
         drawn = np.random.default_rng(0)
         numbers = jnp.asarray(drawn.normal(size=(2, len(SIZES) - 1, NETWORKS)))
         params = tuple(Layer(w[:, None, None], b[:, None]) for w, b in zip(*numbers, strict=True))
-        inputs, targets = (
-            jnp.asarray(drawn.random((NETWORKS, 1))),
-            jnp.asarray(drawn.integers(2, size=(NETWORKS, 1)) * 1.0),
-        )
+        inputs = jnp.asarray(drawn.random((NETWORKS, 1)))
+        targets = jnp.asarray(drawn.integers(2, size=(NETWORKS, 1)) * 1.0)
         off = np.asarray(differences(params, inputs, targets, jnp.asarray(NUDGES)))
-        first = jax.tree.map(lambda leaf: leaf[0], (params, inputs, targets))
-        links = chain_rule(*first, nudge=NUDGE)
+        first_params, first_input, first_target = jax.tree.map(lambda leaf: leaf[0], (params, inputs, targets))
+        links = chain_rule(first_params, first_input, first_target, MODEL, nudge=NUDGE)
     median, largest = np.median(off, axis=(1, 2)), off.max(axis=(1, 2))
     slope = np.polyfit(np.log(NUDGES[SHRINKING]), np.log(median[SHRINKING]), 1)[0]
     return Measurement(tuple(link._asdict() for link in links), NUDGES, median, largest, float(slope))
 
 
 def judge(measured: Measurement) -> Finding:
-    """The claim holds where the typical difference shrinks as the nudge does, and the largest to less than 0.1 %.
-
-    As the nudge does: to its power of 1, give or take 0.05.
-    """
+    """Holds if the median difference shrinks as the nudge to the power of 0.95 to 1.05, and the largest below 0.1 %."""
     lesson, best = np.argmin(abs(measured.nudges - NUDGE)), measured.largest.argmin()
     link = ChainLink(**measured.links[-1])
     return Finding(
@@ -84,14 +75,13 @@ def judge(measured: Measurement) -> Finding:
 
 def draw(measured: Measurement) -> Figure:
     """The factors of the first network, and how far measured ratios are from products."""
-    figure, (panels,) = figures.page(1, 2, height=3.6)
-    factors, shrinking = panels
+    figure, ((factors, shrinking),) = figures.page(1, 2, height=3.6)
     _draw_factors(factors, [ChainLink(**link) for link in measured.links])
     straight = measured.nudges * np.median(measured.median / measured.nudges)
     lines = {"largest": measured.largest, "median": measured.median, "in proportion to the nudge": straight}
     figures.curves(shrinking, measured.nudges, lines)
-    shrinking.set(xscale="log", yscale="log")
-    figures.name_axes(shrinking, "nudge", "|ratio / product - 1|", f"{NETWORKS:,} networks of 4 neurons")
+    title = f"{NETWORKS:,} networks of 4 neurons"
+    figures.name_axes(shrinking, "nudge", "|ratio / product - 1|", title, xscale="log", yscale="log")
     return figure
 
 
@@ -107,12 +97,12 @@ def differences(
     def of_one(nudge: Array, params: Params, a: Array, y: Array) -> Array:
         numbers, as_params = ravel_pytree(params)
         nudged = numbers + nudge * jnp.eye(len(numbers))
-        costs = jax.vmap(lambda numbers: loss(as_params(numbers), a, y))(nudged)
-        product, _ = ravel_pytree(backprop(params, a, y))
-        return jnp.abs((costs - loss(params, a, y)) / nudge / product - 1)
+        costs = jax.vmap(lambda numbers: loss(as_params(numbers), a, y, MODEL))(nudged)
+        product, _ = ravel_pytree(backprop(params, a, y, MODEL))
+        return jnp.abs((costs - loss(params, a, y, MODEL)) / nudge / product - 1)
 
-    over_networks = jax.vmap(of_one, in_axes=(None, 0, 0, 0))
-    return jax.vmap(over_networks, in_axes=(0, None, None, None))(nudges, params, inputs, targets)
+    over_networks = jax.vmap(of_one, (None, 0, 0, 0))
+    return jax.vmap(over_networks, (0, None, None, None))(nudges, params, inputs, targets)
 
 
 def _draw_factors(panel: Axes, links: list[ChainLink]) -> None:
@@ -134,5 +124,5 @@ def _draw_factors(panel: Axes, links: list[ChainLink]) -> None:
     panel.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
     panel.set_xticks(range(len(columns)), columns, fontsize="x-small")
     panel.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize="x-small")
-    figures.name_axes(panel, "factors, product, ratio", "… what is nudged", f"one network, nudges of {NUDGE}")
-    panel.grid(visible=False)
+    title = f"one network, nudges of {NUDGE}"
+    figures.name_axes(panel, "factors, product, ratio", "… what is nudged", title, grid=False)

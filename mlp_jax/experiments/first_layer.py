@@ -1,9 +1,8 @@
 """The second layer looks for almost random, loose patterns, and not for edges.
 
-Claim: the weights that lead to a neuron of the second layer, drawn as a picture, look nearly like noise with a loose
-pattern in the middle, and not like the small edges one might have hoped for. Source: lesson 2. Refuted if: neighbouring
-weights are as alike as neighbouring pixels of digits, the middle is as empty as in noise, or an edge explains
-about as much of what a neuron looks for as of edges made by hand.
+Source: lesson 2.
+Refuted if: neighbouring weights are as alike as neighbouring pixels of digits, the middle is as empty as in noise, or
+an edge explains about as much of what a neuron looks for as of edges made by hand.
 """
 
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from mlp_jax import figures
 from mlp_jax.experiments.hand_set import edges
-from mlp_jax.experiments.subject import Finding, Subject
+from mlp_jax.experiments.subject import Finding, Subject, batch_of
 
 SHOWN = 16
 DIGITS = 1000
@@ -24,19 +23,16 @@ SIZES = np.array([0.7, 1, 1.4])  # of edges: bars of 8, 11 and 15 pixels
 
 
 class Measurement(NamedTuple):
-    """How orderly the pictures of weights are, beside noise, digits and an edge.
+    """How orderly pictures of weights are, beside noise, digits and edges: PERCENTILES over the pictures of each kind.
 
-    shown_before, shown_after: the weights of the first neurons of the first network, (shown, height, width).
-    neurons: how many pictures of weights there are, of all networks.
-    alike, middle, edge: the PERCENTILES of these numbers over the pictures of each of KINDS, (kinds, 3).
-        alike: the correlation of a pixel with the one beside or below it, -1 to 1 (Moran's I): 0 for noise.
-        middle: the share of the squared numbers that lies in the middle half of height and of width.
-        edge: the share of the variance that the best of many edges explains, 0 to 1.
+    alike: the correlation of a pixel with the one beside or below it, -1 to 1 (Moran's I): 0 for noise.
+    middle: the share of the squared numbers that lies in the middle half of height and of width.
+    edge: the share of the variance that the best of many edges explains, 0 to 1.
     """
 
-    shown_before: Float[np.ndarray, "shown height width"]
+    shown_before: Float[np.ndarray, "shown height width"]  # weights of the first neurons of the first network
     shown_after: Float[np.ndarray, "shown height width"]
-    neurons: int
+    neurons: int  # pictures of weights there are, of all networks
     alike: Float[np.ndarray, "kinds 3"]
     middle: Float[np.ndarray, "kinds 3"]
     edge: Float[np.ndarray, "kinds 3"]
@@ -47,22 +43,22 @@ def measure(subject: Subject) -> Measurement:
     layers = (networks[0].weights for networks in (subject.initial, subject.networks))
     before, after = (subject.images_as(np.asarray(weights, np.float64)) for weights in layers)
     shape = before.shape[-2:]
-    digits = subject.images_as(subject.dataset.train_images[:DIGITS] / 255)
+    digits, _ = batch_of(subject.dataset.train.rows(slice(DIGITS)), subject.networks)
+    digits = subject.images_as(np.asarray(digits, np.float64))
     kinds = [before.reshape(-1, *shape), after.reshape(-1, *shape), digits, _edges_anywhere(shape)]
-    numbers = [(_alike(images), _middle(images), _explained(images)) for images in kinds]
-    alike, middle, edge = (
-        np.stack([np.percentile(number, PERCENTILES) for number in kind]) for kind in zip(*numbers, strict=True)
+    numbers = (
+        np.stack([np.percentile(number(images), PERCENTILES) for images in kinds])
+        for number in (_alike, _middle, _explained)
     )
     shown_before, shown_after = (images[0, :SHOWN].round(4) for images in (before, after))
-    return Measurement(shown_before, shown_after, len(kinds[0]), alike, middle, edge)
+    return Measurement(shown_before, shown_after, len(kinds[0]), *numbers)
 
 
 def judge(measured: Measurement) -> Finding:
-    """The claim holds where the median neuron's weights are nearly random, patterned in the middle, and no edge.
+    """The claim holds if the median neuron's weights are nearly random, patterned in the middle, and no edge.
 
-    Nearly random: neighbours are less than half as alike as those of digits. Patterned in the middle: more alike, and
-    more of them in the middle, than in 95 % of noise. No edge: the best edge explains less than half as much
-    of them as of edges set by hand.
+    Nearly random: neighbours are less than half as alike as those of digits. Patterned: more alike, and more in the
+    middle, than 95 % of noise. No edge: the best explains less than half as much as of edges set by hand.
     """
     alike, middle, edge = (
         dict(zip(KINDS, numbers, strict=True)) for numbers in (measured.alike, measured.middle, measured.edge)
@@ -83,29 +79,25 @@ def judge(measured: Measurement) -> Finding:
 
 def draw(measured: Measurement) -> Figure:
     """The weights before and after training, and the three numbers of each kind of picture."""
-    height = 1.1 * -(-len(measured.shown_after) // 8) + 0.3
+    height = figures.gallery_height(len(measured.shown_after))
     figure, (before, after, numbers) = figures.strips(height, height, 2.2)
     for strip, images, name in ((before, measured.shown_before, BEFORE), (after, measured.shown_after, AFTER)):
         limit = float(np.percentile(np.abs(images), 99)) or 1.0
-        figures.gallery(
-            strip,
-            images,
-            [f"neuron {number}" for number in range(len(images))],
-            limit=limit,
-            title=f"weights {name}: blue below {-limit:.2f}, white 0, red above {limit:.2f}",
-        )
+        captions = [f"neuron {number}" for number in range(len(images))]
+        title = f"weights {name}: blue below {-limit:.2f}, white 0, red above {limit:.2f}"
+        figures.gallery(strip, images, captions, limit=limit, title=title)
     panels = numbers.subplots(1, 3, sharey=True)
-    labels = ("neighbours' correlation", "share in the middle, %", "explained by an edge, %")
-    for panel, label, scale, values in zip(
-        panels, labels, (1, 100, 100), (measured.alike, measured.middle, measured.edge), strict=True
-    ):
-        for row, ((low, median, high), colour) in enumerate(zip(scale * values, figures.COLOURS, strict=False)):
+    kinds_of_numbers = {
+        "neighbours' correlation": measured.alike,
+        "share in the middle, %": 100 * measured.middle,
+        "explained by an edge, %": 100 * measured.edge,
+    }
+    for panel, (label, values) in zip(panels, kinds_of_numbers.items(), strict=True):
+        for row, ((low, median, high), colour) in enumerate(zip(values, figures.COLOURS, strict=False)):
             panel.plot([low, high], [row, row], color=colour, linewidth=2)
             panel.plot(median, row, "o", color=colour)
         figures.name_axes(panel, label, "")
-    panels[0].set_yticks(range(len(KINDS)), KINDS)
-    panels[0].set_ylabel("pictures of")
-    panels[0].set_ylim(len(KINDS) - 0.6, -0.4)
+    panels[0].set(ylabel="pictures of", ylim=(len(KINDS) - 0.6, -0.4), yticks=range(len(KINDS)), yticklabels=KINDS)
     numbers.suptitle(f"median and 5 to 95 % of {measured.neurons} neurons of all networks", fontsize="medium")
     return figure
 
@@ -125,18 +117,16 @@ def _middle(images: Float[np.ndarray, "n height width"]) -> Float[np.ndarray, " 
 
 
 def _explained(images: Float[np.ndarray, "n height width"]) -> Float[np.ndarray, " n"]:
-    """The square of the correlation with the edge that it is largest for, bright or dark, of all that are tried.
-
-    They stand at every pixel, what leaves the image coming in on the other side, at sixteen angles, in three sizes.
-    """
+    """The largest squared correlation with an edge, bright or dark, at any pixel, of sixteen angles and three sizes."""
     shape = images.shape[1:]
     angle, size = (axis.ravel() for axis in np.meshgrid(np.arange(16) * np.pi / 16, min(shape) / 28 * SIZES))
     tried = edges(shape, np.full(48, shape[0] // 2 + 0.0), np.full(48, shape[1] // 2 + 0.0), angle, size)
     spectra, edge_spectra = (
-        np.fft.rfft2(directions(these.reshape(len(these), -1)).reshape(these.shape)) for these in (images, tried)
+        np.fft.rfft2(directions(these.reshape(len(these), -1).astype(np.float32)).reshape(these.shape))
+        for these in (images, tried)
     )
     best = np.zeros(len(images))
-    for spectrum in edge_spectra:  # the theorem of convolution: a product of spectra is a sum at every place
+    for spectrum in edge_spectra:  # convolution: what leaves the image enters on the other side
         at_each_pixel = np.fft.irfft2(spectra * spectrum.conj(), shape)
         best = np.maximum(best, np.square(at_each_pixel).max(axis=(1, 2)))
     return best
@@ -150,12 +140,12 @@ def _edges_anywhere(shape: tuple[int, int]) -> Float[np.ndarray, "n height width
 
 
 def directions(images: Num[np.ndarray, "*n pixels"]) -> Float[np.ndarray, "*n pixels"]:
-    """Images as vectors of length 1 with mean 0, whose products are correlations; 0 where all pixels are the same."""
-    x = np.asarray(images, np.float32)
+    """Images as vectors of length 1 with mean 0, whose products are correlations; 0 if all pixels are the same."""
+    x = np.asarray(images, np.result_type(images, np.float32))
     x = x - x.mean(axis=-1, keepdims=True)
     return _ratio(x, np.linalg.norm(x, axis=-1, keepdims=True))
 
 
 def _ratio(part: Float[np.ndarray, "..."], whole: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Part / whole, 0 where the whole is 0: an image of one colour is like nothing."""
+    """Part / whole, 0 if the whole is 0: an image of one colour correlates with nothing."""
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -1,70 +1,58 @@
 """Weights set by hand pick up an edge, and a bias of -10 keeps the neuron quiet.
 
-Claim: a neuron whose weights are positive in a bar and negative around it adds up most where the bar is bright and its
-surroundings are dark; with -10 for a bias it lights up only where the weighted sum is above 10. Source: lesson 1.
+A neuron whose weights are positive in a bar and negative around it has the largest weighted sum if the bar is bright
+and its surroundings are dark. With -10 for a bias it lights up only if the weighted sum is above 10.
+
+Source: lesson 1.
 Refuted if: the edge does not light it best, something that is no edge there lights it too, or the bias changes little.
 """
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Num
 from matplotlib.figure import Figure
 
 from mlp_jax import figures
 from mlp_jax.data import Dataset
-from mlp_jax.experiments.subject import Finding, SubjectError, batch_of
-from mlp_jax.network import Layer, Params, forward_pass
+from mlp_jax.experiments.subject import Finding, SubjectError, batch_of, check_classes
+from mlp_jax.network import Layer, Model, Params, forward_pass
 
 SIDE = 28
-DOWN, ACROSS = 8.0, 13.0  # the middle of the bar, in pixels: where the upper stroke of a 7 lies
+DOWN, ACROSS = 8.0, 13.0  # the middle of the bar, in pixels: the upper stroke of a 7 lies there
 BIAS = -10.0
 PERCENTILES = (5, 25, 50, 75, 95)
 NO_EDGE_THERE = ("turned", "moved down 3", "all ink", "blank")
 SHOWN = 8
+Each = Float[np.ndarray, " n"]  # a number for each of n edges
 
 
 class Measurement(NamedTuple):
-    """What the neuron makes of pictures drawn for it, and of the test digits. Weighted sums are without the bias.
-
-    weights: (28, 28). bias: the number added to each weighted sum.
-    drawn: what each drawn picture is. drawn_images: (pictures, 28, 28), from 0 to 1. drawn_sums: (pictures,).
-    drawn_lit: whether the neuron, with its bias, is more on than off, (pictures,).
-    classes: the digits there are. sums: PERCENTILES of the weighted sums of each, (classes, 5).
-    lit, lit_without: the share of each digit's test images that the neuron is more on than off for, with the bias and
-        without, (classes,). all_lit, all_lit_without: the same of all test images.
-    brightest: the test images with the largest weighted sums, (shown, 28, 28); their labels and sums, (shown,).
-    """
+    """How the neuron responds to pictures drawn for it, and to the test digits. Weighted sums are without the bias."""
 
     weights: Float[np.ndarray, "28 28"]
     bias: float
-    drawn: tuple[str, ...]
-    drawn_images: Float[np.ndarray, "pictures 28 28"]
+    drawn: tuple[str, ...]  # what each picture drawn for it is
+    drawn_images: Float[np.ndarray, "pictures 28 28"]  # from 0 to 1
     drawn_sums: Float[np.ndarray, " pictures"]
-    drawn_lit: Bool[np.ndarray, " pictures"]
-    classes: tuple[int, ...]
-    sums: Float[np.ndarray, "classes 5"]
-    lit: Float[np.ndarray, " classes"]
-    lit_without: Float[np.ndarray, " classes"]
-    all_lit: float
+    drawn_lit: Bool[np.ndarray, " pictures"]  # whether the neuron, with its bias, is more on than off
+    classes: tuple[int, ...]  # the digits there are
+    sums: Float[np.ndarray, "classes 5"]  # PERCENTILES of the weighted sums of each
+    lit: Float[np.ndarray, " classes"]  # the share of each digit's test images that the neuron is more on than off for
+    lit_without: Float[np.ndarray, " classes"]  # the same without the bias
+    all_lit: float  # these two of all test images
     all_lit_without: float
-    brightest: UInt8[np.ndarray, "shown 28 28"]
+    brightest: Num[np.ndarray, "shown 28 28"]  # the test images with the largest weighted sums
     brightest_labels: tuple[int, ...]
     brightest_sums: Float[np.ndarray, " shown"]
 
 
-def edges(
-    shape: tuple[int, int],
-    down: Float[np.ndarray, " n"],
-    across: Float[np.ndarray, " n"],
-    angle: Float[np.ndarray, " n"],
-    size: Float[np.ndarray, " n"],
-) -> Float[np.ndarray, "n height width"]:
-    """Weights that pick up edges: 1 in a bar, -1 in a rim around it, 0 elsewhere.
+def edges(shape: tuple[int, int], down: Each, across: Each, angle: Each, size: Each) -> Float[np.ndarray, "n _ _"]:
+    """Weights of this shape that pick up edges: 1 in a bar, -1 in a rim around it, 0 elsewhere.
 
-    down, across: where the middle of the bar is, in pixels. angle: of the bar, in radians; 0 lies flat.
+    down, across: the middle of the bar, in pixels. angle: of the bar, in radians; 0 lies flat.
     size: 1 for a bar of 11 by 3 pixels in a rim of 2.
     """
     rows, columns = np.indices(shape)
@@ -78,10 +66,11 @@ def edges(
 
 def measure(dataset: Dataset) -> Measurement:
     """Make the neuron, and show it pictures drawn for it and the test images."""
+    check_classes(dataset)
     if dataset.image_shape != (SIDE, SIDE, 1):
         raise SubjectError(
             f"the neuron set by hand needs images of {SIDE} x {SIDE} pixels and one channel: the data have "
-            f"{dataset.image_shape or dataset.test_images.shape[1]}"
+            f"{dataset.image_shape or dataset.n_in}"
         )
     weights = _edge()
     neuron = (Layer(jnp.asarray(weights.reshape(1, -1), jnp.float32), jnp.array([BIAS], jnp.float32)),)
@@ -95,10 +84,10 @@ def measure(dataset: Dataset) -> Measurement:
     }
     drawn = np.stack([np.asarray(image, np.float32) for image in pictures.values()])
     drawn_sums, drawn_lit = _shown_to(neuron, drawn.reshape(len(drawn), -1))
-    inputs, _ = batch_of(dataset, slice(None), test=True)
-    sums, lit = _shown_to(neuron, inputs)
+    labels = dataset.test.targets
+    sums, lit = _shown_to(neuron, batch_of(dataset.test, neuron)[0])
     without = sums > 0
-    of_class = {number: dataset.test_labels == number for number in np.unique(dataset.test_labels).tolist()}
+    of_class = {number: labels == number for number in np.unique(labels).tolist()}
     brightest = np.argsort(-sums, kind="stable")[:SHOWN]
     return Measurement(
         weights,
@@ -113,17 +102,17 @@ def measure(dataset: Dataset) -> Measurement:
         np.array([without[rows].mean() for rows in of_class.values()]),
         float(lit.mean()),
         float(without.mean()),
-        dataset.test_images[brightest].reshape(-1, SIDE, SIDE),
-        tuple(dataset.test_labels[brightest].tolist()),
+        dataset.test.inputs[brightest].reshape(-1, SIDE, SIDE),
+        tuple(labels[brightest].tolist()),
         sums[brightest],
     )
 
 
 def judge(measured: Measurement) -> Finding:
-    """The claim holds where the edge lights the neuron best, what is no edge there does not, and the bias tells.
+    """The claim holds if the edge lights the neuron best, pictures without one there do not, and the bias matters.
 
-    Best: of the drawn pictures, its weighted sum is the largest. Twice as thick it is still an edge, and may light it.
-    The bias tells where it leaves at most half as many test images that light the neuron, but not none.
+    Twice as thick it is still an edge, and may light it. The bias matters if it leaves at most half as many test images
+    that light the neuron, but not none.
     """
     lit = [name for name, bright in zip(measured.drawn, measured.drawn_lit, strict=True) if bright]
     edge = measured.drawn_lit[0] and measured.drawn_sums[0] == measured.drawn_sums.max()
@@ -142,26 +131,24 @@ def draw(measured: Measurement) -> Figure:
     panels = drawn.subplots(1, 1 + len(measured.drawn))
     drawn.suptitle("its weights (blue -1, red 1), and the weighted sums of pictures drawn for it", fontsize="medium")
     figures.picture(panels[0], measured.weights, "weights", limit=1.0)
-    for panel, image, name, total in zip(
-        panels[1:], measured.drawn_images, measured.drawn, measured.drawn_sums, strict=True
-    ):
+    shown = zip(panels[1:], measured.drawn_images, measured.drawn, measured.drawn_sums, strict=True)
+    for panel, image, name, total in shown:
         figures.picture(panel, image, f"{name}: {total:+.0f}")
         panel.images[0].set_clim(0, 1)
     sums, lit = digits.subplots(1, 2)
-    rows, names = np.arange(len(measured.classes)), [str(number) for number in measured.classes]
+    rows = np.arange(len(measured.classes))
+    ticks = {"xticks": rows, "xticklabels": measured.classes}
     low, lower, middle, upper, high = measured.sums.T
     sums.vlines(rows, low, high, color=figures.BLUE, linewidth=1)
     sums.vlines(rows, lower, upper, color=figures.BLUE, linewidth=6, alpha=0.5)
     sums.plot(rows, middle, "o", color=figures.BLUE, markersize=4)
     sums.axhline(0, color=figures.BLACK, linewidth=0.8)
     sums.axhline(-measured.bias, color=figures.RED, linestyle="--")
-    sums.set_xticks(rows, names)
-    figures.name_axes(sums, "digit", "weighted sum, without the bias", "above the dashed line it lights up")
+    figures.name_axes(sums, "digit", "weighted sum, without the bias", "above the dashed line it lights up", **ticks)
     lit.bar(rows - 0.2, 100 * measured.lit_without, 0.4, color=figures.SKY, label="no bias")
     lit.bar(rows + 0.2, 100 * measured.lit, 0.4, color=figures.RED, label=f"bias {measured.bias:g}")
-    lit.set_xticks(rows, names)
     lit.margins(y=0.25)
-    figures.name_axes(lit, "digit", "share of its test images, %", "which digits light it")
+    figures.name_axes(lit, "digit", "share of its test images, %", "which digits light it", **ticks)
     lit.legend(fontsize="small", ncols=2, loc="upper center")
     labels = zip(measured.brightest_labels, measured.brightest_sums, strict=True)
     captions = [f"{label}: {total:+.1f}" for label, total in labels]
@@ -174,8 +161,8 @@ def _edge(down: float = DOWN, angle: float = 0.0) -> Float[np.ndarray, "28 28"]:
 
 
 def _shown_to(
-    neuron: Params, images: Float[np.ndarray | jax.Array, "n 784"]
+    neuron: Params, images: Float[ArrayLike, "n 784"]
 ) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """The weighted sums of a layer of one neuron, without its bias, and whether the neuron is more on than off."""
-    (z,), (_, a) = forward_pass(neuron, images)
+    (z,), (_, a) = forward_pass(neuron, images, Model())
     return np.asarray(z[:, 0]) - BIAS, np.asarray(a[:, 0]) > 0.5

@@ -1,9 +1,10 @@
 """A network that recognises digits cannot draw them.
 
-Claim: the image that most lights an output is not a picture of its digit, though the network is as sure of it as of a
-real one. Source: lesson 2. Refuted if: images found by going uphill on the pixels look like digits, or light their
-output less than digits do. Uphill goes a neuron's weighted sum, which lights it as well as can be, except among the
-outputs of a softmax, which the others' sums dim.
+Source: lesson 2.
+Refuted if: images found by gradient ascent on the pixels look like digits, or light their output less than digits do.
+
+The ascent is on a neuron's weighted sum, which makes its activation as large as possible. Only the outputs of a softmax
+depend on the other sums too.
 """
 
 from typing import NamedTuple
@@ -15,58 +16,52 @@ from jaxtyping import Array, Float, UInt8
 from matplotlib.figure import Figure
 
 from mlp_jax import figures
-from mlp_jax.backprop import propagate_back
+from mlp_jax.backward import propagate_back
 from mlp_jax.experiments.first_layer import directions
-from mlp_jax.experiments.subject import Finding, Subject, SubjectError, batch_of
-from mlp_jax.network import Model, Params, feedforward, forward_pass, sizes_of
+from mlp_jax.experiments.subject import Finding, Subject, SubjectError, batch_of, check_classes, outputs_of_all
+from mlp_jax.network import Model, Params, forward_pass, sizes_of
 
 SHOWN = 16  # neurons of each hidden layer, at most
+COLUMNS = 10
 STEPS = 200
 STEP = 0.1  # the most that a pixel changes by in the first step; it shrinks to nothing in the last
 
 
 class Measurement(NamedTuple):
-    """The images that most light each neuron, and how they compare with digits.
+    """The images that most light each neuron, and how they compare with digits. Likeness is a correlation, -1 to 1."""
 
-    classes: those with training and with test images.
-    outputs: what most lights each class's output of the first network, (classes, height, width), 0 to 255.
-    digits: the mean of each class's training images, as large.
-    hidden: the same as outputs for the first neurons of each hidden layer, (neurons, height, width) each.
-    hidden_lit: the activation of each of them on its own image, (neurons,) each.
-    lit: how bright each output is on its own image, (members, classes).
-    digits_lit: how bright it is, in the median, on the class's test images, (members, classes).
-    likeness: the correlation of each output's image with the class's mean digit, -1 to 1, (members, classes).
-    digits_likeness: that of the class's test images, the lowest 5 % and the median, (2, classes).
-    others_likeness: the median of that of all other test images, (classes,).
-    """
-
-    classes: tuple[int, ...]
-    outputs: UInt8[np.ndarray, "classes height width"]
-    digits: UInt8[np.ndarray, "classes height width"]
-    hidden: tuple[UInt8[np.ndarray, "neurons height width"], ...]
-    hidden_lit: tuple[Float[np.ndarray, " neurons"], ...]
-    lit: Float[np.ndarray, "members classes"]
-    digits_lit: Float[np.ndarray, "members classes"]
-    likeness: Float[np.ndarray, "members classes"]
-    digits_likeness: Float[np.ndarray, "2 classes"]
-    others_likeness: Float[np.ndarray, " classes"]
+    classes: tuple[int, ...]  # those with training and with test images
+    outputs: UInt8[np.ndarray, "classes height width"]  # what most lights each class's output of the first network
+    digits: UInt8[np.ndarray, "classes height width"]  # the mean of each class's training images
+    hidden: tuple[UInt8[np.ndarray, "neurons height width"], ...]  # as outputs, of each hidden layer's first neurons
+    hidden_lit: tuple[Float[np.ndarray, " neurons"], ...]  # the activation of each of them on its own image
+    lit: Float[np.ndarray, "members classes"]  # how bright each output is on its own image
+    digits_lit: Float[np.ndarray, "members classes"]  # and in the median of the class's test images
+    likeness: Float[np.ndarray, "members classes"]  # of each output's image and the class's mean digit
+    digits_likeness: Float[np.ndarray, "2 classes"]  # of the class's test images: the lowest 5 %, and the median
+    others_likeness: Float[np.ndarray, " classes"]  # of all other test images: the median
 
 
 def measure(subject: Subject) -> Measurement:
-    """Go uphill from the blank image for every neuron of every network, and compare with the digits."""
-    dataset, model = subject.dataset, subject.model
-    classes = np.intersect1d(dataset.train_labels, dataset.test_labels)
+    """Go uphill from the blank image for every neuron of every network, and compare with the digits.
+
+    Raises SubjectError unless the inputs are images of one channel, of two classes or more.
+    """
+    (train, test), model = (subject.dataset.train, subject.dataset.test), subject.model
+    check_classes(subject.dataset)
+    classes = np.intersect1d(train.targets, test.targets)
     if len(classes) < 2:
         raise SubjectError(f"this experiment needs two classes with training and test images: there are {len(classes)}")
     images, lit = jax.tree.map(np.asarray, _brightest(subject.networks, model))
-    inputs, _ = batch_of(dataset, slice(None), test=True)
-    answers = np.asarray(jax.jit(jax.vmap(feedforward, in_axes=(0, None, None)))(subject.networks, inputs, model))
-    of_class = [dataset.test_labels == number for number in classes]
-    means = np.stack([dataset.train_images[dataset.train_labels == number].mean(axis=0) / 255 for number in classes])
+    inputs, _ = batch_of(test, subject.networks)
+    answers = np.asarray(outputs_of_all(subject.networks, inputs, model))
+    of_class = [test.targets == number for number in classes]
+    scale = 255 if train.inputs.dtype == np.uint8 else 1
+    means = np.stack([train.inputs[train.targets == number].mean(axis=0) / scale for number in classes])
     drawn = images[-1][:, classes]
-    real = directions(dataset.test_images) @ directions(means).T
+    real = directions(test.inputs) @ directions(means).T
     *hidden, outputs, digits = (
-        np.rint(255 * subject.images_as(image)).astype(np.uint8)
+        np.rint(255 * np.clip(subject.images_as(image), 0, 1)).astype(np.uint8)
         for image in (*(layer[0] for layer in images[:-1]), drawn[0], means)
     )
     return Measurement(
@@ -84,10 +79,7 @@ def measure(subject: Subject) -> Measurement:
 
 
 def judge(measured: Measurement) -> Finding:
-    """The claim holds where most of the images light their output as digits do, and are less like them than 95 % are.
-
-    As digits do: at least as brightly as the class's median test image. Like: by correlation with the mean digit.
-    """
+    """The claim holds if most images light their output as brightly as its median digit, less like it than 95 % are."""
     bright = measured.lit >= measured.digits_lit
     unlike = measured.likeness < measured.digits_likeness[0]
     return Finding(
@@ -101,23 +93,14 @@ def judge(measured: Measurement) -> Finding:
 
 def draw(measured: Measurement) -> Figure:
     """The images for the outputs above the mean digits, those for hidden neurons, and how like digits they are."""
-    columns, rows = 10, -(-len(measured.classes) // 10)
-    hidden = [1.1 * -(-len(images) // 8) + 0.3 for images in measured.hidden]
-    figure, (outputs, digits, *layers, below) = figures.strips(1.0 * rows + 0.3, 1.0 * rows + 0.3, *hidden, 2.8)
-    figures.gallery(
-        outputs,
-        measured.outputs,
-        [f"{k}: {lit:.3f}" for k, lit in zip(measured.classes, measured.lit[0], strict=True)],
-        columns=columns,
-        title="what most lights each output of the first network, and how brightly",
-    )
-    figures.gallery(
-        digits,
-        measured.digits,
-        [f"{k}: {lit:.3f}" for k, lit in zip(measured.classes, measured.digits_lit[0], strict=True)],
-        columns=columns,
-        title="the mean digits, and how brightly half of the digits light that output at least",
-    )
+    height = figures.gallery_height(len(measured.classes), COLUMNS)
+    hidden = [figures.gallery_height(len(images)) for images in measured.hidden]
+    figure, (outputs, digits, *layers, below) = figures.strips(height, height, *hidden, 2.8)
+    drawn = "what most lights each output of the first network, how brightly", measured.outputs, measured.lit
+    real = "the mean digits, and how brightly half of the digits light it", measured.digits, measured.digits_lit
+    for strip, (title, images, lit) in ((outputs, drawn), (digits, real)):
+        captions = [f"{k}: {brightness:.3f}" for k, brightness in zip(measured.classes, lit[0], strict=True)]
+        figures.gallery(strip, images, captions, columns=COLUMNS, title=title)
     for number, (strip, images, lit) in enumerate(zip(layers, measured.hidden, measured.hidden_lit, strict=True), 1):
         captions = [f"{neuron}: {activation:.3f}" for neuron, activation in enumerate(lit)]
         figures.gallery(strip, images, captions, title=f"what most lights each neuron of hidden layer {number}")
@@ -127,11 +110,9 @@ def draw(measured: Measurement) -> Figure:
     panel.vlines(x, low, 1, color=figures.GREEN, linewidth=8, alpha=0.3, label="95 % of the digits")
     panel.plot(x, median, "_", color=figures.GREEN, markersize=12, label="their median")
     panel.plot(x, measured.others_likeness, "x", color=figures.BLACK, label="other digits, median")
-    for member, likeness in enumerate(measured.likeness):
-        label = "images that light it, one of each network" if member == 0 else None
-        panel.plot(x, likeness, "o", color=figures.BLUE, alpha=0.6, markersize=4, label=label)
-    panel.set_xticks(x, [str(number) for number in measured.classes])
-    figures.name_axes(panel, "output", "correlation with the mean digit")
+    images = panel.plot(x, measured.likeness.T, "o", color=figures.BLUE, alpha=0.6, markersize=4)
+    images[0].set_label("images that light it, one of each network")
+    figures.name_axes(panel, "output", "correlation with the mean digit", xticks=x, xticklabels=measured.classes)
     panel.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure
 
@@ -152,8 +133,7 @@ def _brightest(networks: Params, model: Model) -> tuple[tuple[Array, ...], tuple
 def uphill(params: Params, neurons: int, model: Model) -> Float[Array, "neurons pixels"]:
     """The images, one for each of the first neurons of the last layer, that its weighted sum grows towards.
 
-    From the blank image in STEPS steps along the gradient, whose largest component moves its pixel by STEP, and less
-    with every step; pixels stay between 0 and 1.
+    STEPS steps from the blank image; the gradient's largest component moves its pixel by STEP, less with every step.
     """
     n_in, n_out = sizes_of(params)[0], sizes_of(params)[-1]
     one_each = jnp.eye(neurons, n_out, dtype=params[0].weights.dtype)

@@ -1,60 +1,49 @@
 """Look at what it gets wrong, and you forgive it a little.
 
-Claim: the images that the network gets wrong are such that one cannot blame it much. Source: lesson 2. To forgive is
-up to who looks at the pictures; what can be counted is whether the network was less sure where it was wrong, had the
-right digit in mind, and went wrong where others do too. Refuted if: of a right answer and a mistake it is surer of the
-former in less than three of four pairs, or the right digit is its second choice in less than half of its mistakes.
+What can be counted is whether the network was less sure when it was wrong, had the right digit as its second choice,
+and made the mistakes that other networks make too.
+
+Source: lesson 2.
+Refuted if: of a right answer and a mistake it is surer of the former in less than three of four pairs, or the right
+digit is its second choice in less than half of its mistakes.
 """
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Float, Int, Integer, UInt8
+from jaxtyping import Float, Int, Integer, Num
 from matplotlib.figure import Figure
 
 from mlp_jax import figures
-from mlp_jax.experiments.subject import Finding, Subject, SubjectError, batch_of
-from mlp_jax.network import feedforward
+from mlp_jax.experiments.subject import Finding, Subject, SubjectError, batch_of, check_classes, outputs_of_all
+from mlp_jax.training import evaluate
 
 SHOWN = 24
-COLUMNS = 8
 
 
 class Measurement(NamedTuple):
-    """The mistakes of each network on the test images, and those of the first one in pictures.
+    """The mistakes of each network on the test images, and those of the first one in pictures."""
 
-    tested: how many test images there are. wrong: how many each network gets wrong, (members,).
-    surer: the chance that a right answer is surer than a mistake: that its brightest output is brighter, (members,).
-    second: the share of mistakes whose right digit is the second brightest output, (members,).
-    chance: of that, were all wrong digits equally likely.
-    shared: how many test images 0, 1, 2, ... of the networks get wrong, (members + 1,).
-    confusion: test images of the first network, by label (rows) and answer (columns), (classes, classes).
-    images: those that it is wrong about and surest, (shown, height, width); for each of them, (shown,):
-    indices: of the test image. answers, labels. sure: the brightest output.
-    """
-
-    tested: int
-    wrong: Int[np.ndarray, " members"]
-    surer: Float[np.ndarray, " members"]
-    second: Float[np.ndarray, " members"]
-    chance: float
-    shared: Int[np.ndarray, " members+1"]
-    confusion: Int[np.ndarray, "classes classes"]
-    images: UInt8[np.ndarray, "shown height width"]
-    indices: Int[np.ndarray, " shown"]
+    tested: int  # test images
+    wrong: Int[np.ndarray, " members"]  # how many each network gets wrong
+    surer: Float[np.ndarray, " members"]  # the chance that the brightest output is brighter for a right answer
+    second: Float[np.ndarray, " members"]  # the share of mistakes whose right digit is the second brightest output
+    chance: float  # of that, were all wrong digits equally likely
+    shared: Int[np.ndarray, " members+1"]  # how many test images 0, 1, 2, ... of the networks get wrong
+    confusion: Integer[np.ndarray, "classes classes"]  # of the first network: by label (rows) and answer (columns)
+    images: Num[np.ndarray, "shown height width"]  # those that it is wrong about and surest
+    indices: Int[np.ndarray, " shown"]  # of them among the test images
     answers: Int[np.ndarray, " shown"]
     labels: Integer[np.ndarray, " shown"]
-    sure: Float[np.ndarray, " shown"]
+    sure: Float[np.ndarray, " shown"]  # the brightest output for each
 
 
 def measure(subject: Subject) -> Measurement:
-    """Ask every network about the test images. Raises SubjectError where one makes no mistakes, or only such."""
-    dataset = subject.dataset
-    labels = dataset.test_labels
-    inputs, _ = batch_of(dataset, slice(None), test=True)
-    answer = jax.jit(jax.vmap(feedforward, in_axes=(0, None, None)))
-    outputs = np.asarray(answer(subject.networks, inputs, subject.model))
+    """Ask every network about the test images. Raises SubjectError if one makes no mistakes, or only such."""
+    check_classes(subject.dataset)
+    test, labels = subject.dataset.test, subject.dataset.test.targets
+    inputs, _ = batch_of(test, subject.networks)
+    outputs = np.asarray(outputs_of_all(subject.networks, inputs, subject.model))
     ranked = np.argsort(-outputs, axis=2, kind="stable")
     answers, sure = ranked[:, :, 0], outputs.max(axis=2)
     wrong = answers != labels
@@ -63,8 +52,8 @@ def measure(subject: Subject) -> Measurement:
             f"this experiment needs networks that make mistakes, but not only: of {len(labels)} test images they get "
             f"{', '.join(map(str, wrong.sum(axis=1)))} wrong"
         )
-    confusion = np.zeros((dataset.classes, dataset.classes), int)
-    np.add.at(confusion, (labels, answers[0]), 1)
+    confusion = evaluate(subject.first, test, subject.model).confusion
+    assert confusion is not None  # there are classes
     mistakes = np.flatnonzero(wrong[0])
     indices = mistakes[np.argsort(-sure[0, mistakes], kind="stable")][:SHOWN]
     return Measurement(
@@ -72,10 +61,10 @@ def measure(subject: Subject) -> Measurement:
         wrong.sum(axis=1),
         np.array([_chance_above(of[~bad], of[bad]) for of, bad in zip(sure, wrong, strict=True)]),
         np.array([np.mean(of[bad] == labels[bad]) for of, bad in zip(ranked[:, :, 1], wrong, strict=True)]),
-        1 / (dataset.classes - 1),
+        1 / (subject.dataset.n_out - 1),
         np.bincount(wrong.sum(axis=0), minlength=subject.members + 1),
         confusion,
-        subject.images_as(np.asarray(dataset.test_images[indices], np.float32)).astype(np.uint8),
+        subject.images_as(test.inputs[indices]),
         indices,
         answers[0, indices],
         labels[indices],
@@ -84,11 +73,7 @@ def measure(subject: Subject) -> Measurement:
 
 
 def judge(measured: Measurement) -> Finding:
-    """The claim holds where the median network is less sure of its mistakes, and mostly has the right digit in mind.
-
-    A right answer is surer than a mistake in three of four pairs, and the right digit comes second in half of the
-    mistakes or more.
-    """
+    """Holds if, in the median, 3 of 4 right answers are surer and half of the mistakes have the right digit second."""
     wrong, surer, second = (float(np.median(of)) for of in (measured.wrong, measured.surer, measured.second))
     members = len(measured.wrong)
     shared = ""
@@ -105,30 +90,18 @@ def judge(measured: Measurement) -> Finding:
 
 def draw(measured: Measurement) -> Figure:
     """The surest mistakes of the first network, and what it takes for what."""
-    rows = -(-len(measured.images) // COLUMNS)
-    figure, (surest, below) = figures.strips(1.2 * rows + 0.3, 3.6)
-    captions = [
-        f"{answer} ({sure:.3f}), is {label}\ntest image {index}"
-        for answer, sure, label, index in zip(
-            measured.answers, measured.sure, measured.labels, measured.indices, strict=True
-        )
-    ]
-    figures.gallery(
-        surest,
-        measured.images,
-        captions,
-        columns=COLUMNS,
-        title="the surest mistakes of the first network: its answer (brightest output), and what it is",
-    )
+    figure, (surest, below) = figures.strips(figures.gallery_height(len(measured.images)) + 0.3, 3.6)
+    shown = zip(measured.answers, measured.sure, measured.labels, measured.indices, strict=True)
+    captions = [f"{answer} ({sure:.3f}), is {label}\ntest image {index}" for answer, sure, label, index in shown]
+    title = "the surest mistakes of the first network: its answer (brightest output), and what it is"
+    figures.gallery(surest, measured.images, captions, title=title)
     confusion, shared = below.subplots(1, 2, width_ratios=(1.5, 1))
     figures.matrix(confusion, measured.confusion)
-    confusion.set_xlabel("answer")
-    confusion.set_ylabel("what it is")
-    confusion.set_title("test images, first network", fontsize="medium")
+    figures.name_axes(confusion, "answer", "what it is", "test images, first network", grid=False)
     numbers = np.arange(1, len(measured.shared))
     shared.bar(numbers, measured.shared[1:], color=figures.BLUE)
-    shared.set_xticks(numbers)
-    figures.name_axes(shared, "networks that get it wrong", "test images", "whose mistakes are whose")
+    title = "whose mistakes are whose"
+    figures.name_axes(shared, "networks that get it wrong", "test images", title, xticks=numbers)
     shared.grid(visible=False, axis="x")
     return figure
 

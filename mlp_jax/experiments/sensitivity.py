@@ -1,7 +1,8 @@
 """Each component of the gradient says how much the cost answers to its weight.
 
-Claim: nudge a weight or a bias a little, and the average cost changes by the nudge times that component of the
-gradient; where one component is 32 times another, the same nudge does 32 times as much. Source: lessons 2 and 3.
+If one component is 32 times another, the same nudge of its weight or bias changes the average cost 32 times as much.
+
+Source: lessons 2 and 3.
 Refuted if: the cost of the nudged network changes by anything else.
 """
 
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from mlp_jax import figures
-from mlp_jax.backprop import backprop
+from mlp_jax.backward import backprop
 from mlp_jax.experiments.subject import Finding, Subject, SubjectError, batch_of
 from mlp_jax.network import Model, Params, loss
 
@@ -30,25 +31,19 @@ CURVE = 200
 class Measurement(NamedTuple):
     """How the cost, averaged over `images` training images, answers to parameters of each network.
 
-    images: how many. nudge: by what a parameter is moved, up and down.
-    predicted: components of the gradient, (members, nudged), the largest in size first: evenly spaced in the ranking of
-        all but those of 0, first and last included. measured: half the change of the cost from a nudge down to a nudge
-        up, over the nudge, likewise.
-    most, least: the first network's most and least sensitive parameter, "[0].weights[3, 512]" for instance.
-    ranking: the sizes of components from the most to the least sensitive, (members, places), evenly spaced among all.
-    parameters: how many all are.
-    silent: the share of parameters whose component is 0, (members,), 0 to 1.
+    predicted: components of the gradient, the largest in size first: evenly spaced in the ranking of all but those of
+        0, first and last included. measured: half the change of the cost from a nudge down to one up, over the nudge.
     """
 
     images: int
-    nudge: float
+    nudge: float  # by what a parameter is moved, up and down
     predicted: Float[np.ndarray, "members nudged"]
     measured: Float[np.ndarray, "members nudged"]
-    most: str
+    most: str  # the first network's most sensitive parameter, "[0].weights[3, 512]" for instance
     least: str
-    ranking: Float[np.ndarray, "members places"]
-    parameters: int
-    silent: Float[np.ndarray, " members"]
+    ranking: Float[np.ndarray, "members places"]  # sizes of components, the largest first, evenly spaced among all
+    parameters: int  # how many all are
+    silent: Float[np.ndarray, " members"]  # the share of parameters whose component is 0, 0 to 1
 
 
 def measure(subject: Subject) -> Measurement:
@@ -56,11 +51,9 @@ def measure(subject: Subject) -> Measurement:
 
     Raises SubjectError for a network whose gradient is not finite, or too small everywhere to be measured.
     """
-    inputs, targets = batch_of(subject.dataset, slice(IMAGES))
     with jax.enable_x64(True):
-        networks, inputs, targets = jax.tree.map(
-            lambda leaf: np.asarray(leaf, np.float64), (subject.networks, inputs, targets)
-        )
+        networks = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), subject.networks)
+        inputs, targets = batch_of(subject.dataset.train.rows(slice(IMAGES)), networks)
         gradients = np.asarray(_gradients(networks, inputs, targets, subject.model))
         sizes = np.abs(gradients)
         if not np.isfinite(sizes).all() or not (sizes > FAINT).any(axis=1).all():
@@ -88,10 +81,9 @@ def measure(subject: Subject) -> Measurement:
 
 
 def judge(measured: Measurement) -> Finding:
-    """The claim holds where predicted and measured changes correlate above 0.999 in every network.
+    """Holds if predicted and measured changes correlate above 0.999 in every network, 99 of 100 being equal to 1 %.
 
-    And where 99 of 100 changes, those apart that are too faint to be measured, are within 1 % of what is predicted: of
-    neurons with a kink, some are nudged across it.
+    Those too faint to be measured do not count. Not all 100: of neurons with a kink, some are nudged across it.
     """
     predicted, found = measured.predicted, measured.measured
     clear = np.abs(predicted) > FAINT
@@ -113,31 +105,20 @@ def judge(measured: Measurement) -> Finding:
 
 def draw(measured: Measurement) -> Figure:
     """Measured against predicted, and how unequal parameters are."""
-    figure, (panels,) = figures.page(1, 2, height=3.6)
-    answers, ranking = panels
+    figure, ((answers, ranking),) = figures.page(1, 2, height=3.6)
     clear = np.abs(measured.predicted) > FAINT
     predicted, found = np.abs(measured.predicted[clear]), np.abs(measured.measured[clear])
     ends = np.array([predicted.min(), predicted.max()])
     answers.plot(ends, ends, "-", color=figures.RED, linewidth=1, label="equal", zorder=3)
     answers.plot(predicted, found, "o", color=figures.BLUE, markersize=2.5, label="a parameter")
-    answers.set_xscale("log")
-    answers.set_yscale("log")
     answers.legend(fontsize="small", loc="upper left")
-    figures.name_axes(answers, "size of the gradient's component", "measured change of the cost\nper unit of the nudge")
+    names = "size of the gradient's component", "measured change of the cost\nper unit of the nudge"
+    figures.name_axes(answers, *names, xscale="log", yscale="log")
     places = 100 * np.linspace(0, 1, measured.ranking.shape[1])
-    for number, row in list(enumerate(measured.ranking))[::-1]:
-        ranking.plot(
-            places, np.where(row > FAINT, row, np.nan), color=figures.BLUE if number else figures.RED, alpha=0.7
-        )
-    ranking.set_yscale("log")
-    ranking.set_xlim(0, 100)
-    title = "a line for each network, the first red" if len(measured.ranking) > 1 else None
-    figures.name_axes(
-        ranking,
-        f"place among {measured.parameters:,} parameters, %",
-        "size of the gradient's component",
-        title,
-    )
+    figures.members(ranking, places, np.where(measured.ranking > FAINT, measured.ranking, np.nan), "-")
+    title = "a line for each network, the first red" if len(measured.ranking) > 1 else ""
+    names = f"place among {measured.parameters:,} parameters, %", "size of the gradient's component", title
+    figures.name_axes(ranking, *names, yscale="log", xlim=(0, 100))
     return figure
 
 

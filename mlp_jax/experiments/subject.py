@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
-from mlp_jax.data import Dataset
-from mlp_jax.network import Model, Params, sizes_of
-from mlp_jax.training import PopulationMetrics, TrainState, fit_population, init_population
+from mlp_jax.data import Dataset, Examples
+from mlp_jax.network import Model, Params, as_inputs, as_targets, feedforward, sizes_of
+from mlp_jax.training import EpochMetrics, TrainState, fit_population, init_population
 
 SIZES = (784, 16, 16, 10)
 SEEDS = tuple(range(8))
@@ -24,18 +23,14 @@ class SubjectError(ValueError):
 class Subject(NamedTuple):
     """What an experiment is made on: trained networks of one kind, and the data that they learned.
 
-    networks: parameters with a leading axis of members, as `init_population` makes them; a claim about one network is
-        checked on all, and pictures show the first.
-    initial: the same before training.
-    model: of all networks. dataset: what they learned.
-    image: the test image that an experiment on a single one looks at, from 0; None for one of its own choice.
+    A claim about one network is checked on all, and pictures show the first.
     """
 
-    networks: Params
-    initial: Params
+    networks: Params  # with a leading axis of members, as `init_population` makes them
+    initial: Params  # the same before training
     model: Model
     dataset: Dataset
-    image: int | None = None
+    image: int | None = None  # the test image that an experiment on one looks at, from 0; None for its own choice
 
     @property
     def first(self) -> Params:
@@ -52,10 +47,10 @@ class Subject(NamedTuple):
         """How many networks there are."""
         return len(self.networks[0].biases)
 
-    def images_as(self, pixels: Float[np.ndarray, "*n pixels"]) -> Float[np.ndarray, "*n height width"]:
+    def images_as(self, pixels: Num[np.ndarray, "*n pixels"]) -> Num[np.ndarray, "*n height width"]:
         """Rows of pixels, or of weights for them, as pictures of one channel.
 
-        Raises SubjectError where the inputs are no such images.
+        Raises SubjectError if the inputs are no such images.
         """
         shape = self.dataset.image_shape
         if shape is None or shape[2] != 1:
@@ -65,28 +60,24 @@ class Subject(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What an experiment's numbers mean for its claim.
+    """What an experiment's numbers mean for its claim."""
 
-    text: one or two sentences with the numbers that matter. holds: whether they are what the claim says.
-    """
-
-    text: str
-    holds: bool
+    text: str  # one or two sentences with the numbers that matter
+    holds: bool  # whether they are what the claim says
 
 
 def lesson_networks(
     dataset: Dataset,
     seeds: Sequence[int] = SEEDS,
-    callback: Callable[[TrainState, PopulationMetrics], bool | None] | None = None,
+    callback: Callable[[TrainState, EpochMetrics], bool | None] | None = None,
 ) -> Subject:
     """The network of the lessons, 784-16-16-10 with sigmoids, trained from each of these seeds as `mlp-jax train` does.
 
-    Its first and last sizes are those of the data. They share their mini-batches.
+    Its first and last sizes are those of the data. All share their mini-batches.
     """
-    sizes = (dataset.train_images.shape[1], *SIZES[1:-1], dataset.classes)
-    initial = init_population(seeds, sizes)
-    state, _ = fit_population(initial, dataset, mesh=mesh_for(len(seeds)), callback=callback)
-    return Subject(jax.device_get(state.params), initial, Model(), dataset)
+    initial, model = init_population(seeds, (dataset.n_in, *SIZES[1:-1], dataset.n_out)), Model()
+    state, _ = fit_population(initial, dataset, model, mesh=mesh_for(len(seeds)), callback=callback)
+    return Subject(jax.device_get(state.params), initial, model, dataset)
 
 
 def mesh_for(members: int) -> Mesh | None:
@@ -96,11 +87,23 @@ def mesh_for(members: int) -> Mesh | None:
     return jax.make_mesh((count,), ("population",), devices=devices[:count]) if count > 1 else None
 
 
-def batch_of(
-    dataset: Dataset, rows: slice | np.ndarray, *, test: bool = False
-) -> tuple[Float[Array, "batch pixels"], Float[Array, "batch classes"]]:
-    """Some of the training images, or of the test images, as inputs from 0 to 1 and wanted outputs."""
-    images = dataset.test_images if test else dataset.train_images
-    labels = dataset.test_labels if test else dataset.train_labels
-    inputs = jnp.asarray(images[rows], jnp.float32) / 255
-    return inputs, jax.nn.one_hot(labels[rows], dataset.classes)
+def batch_of(examples: Examples, params: Params) -> tuple[Float[Array, "batch n_in"], Float[Array, "batch n_out"]]:
+    """The examples as inputs and wanted outputs of networks with these parameters, of one or of several members."""
+    return as_inputs(examples.inputs, params), as_targets(examples.targets, params)
+
+
+def both_times(subject: Subject) -> Params:
+    """The networks as they were before training, and behind them the trained ones, in one population."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), subject.initial, subject.networks)
+
+
+outputs_of_all: Callable[..., Float[Array, "members batch n_out"]] = jax.jit(jax.vmap(feedforward, (0, None, None)))
+"""The outputs of each member: (networks, inputs, model)."""
+
+
+def check_classes(dataset: Dataset) -> None:
+    """Raises SubjectError for data whose targets are no classes."""
+    if not dataset.has_classes:
+        raise SubjectError(
+            f"this experiment needs classes: the data have wanted outputs, {dataset.n_out} numbers for each example"
+        )

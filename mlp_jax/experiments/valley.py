@@ -1,9 +1,10 @@
 """Steps proportional to the slope find a local minimum; which one depends on the start.
 
-Claim: stepping against the slope, each step as long as the slope is steep, ends in a valley, with steps that shorten
-towards its bottom and so do not overshoot; in which valley, the start decides, and it need not be the deepest.
-Source: lesson 2. Refuted if: a path ends elsewhere than in a minimum, if steps do not shorten near the bottom, or if
-all starts lead to the same valley.
+The steps shorten towards a valley's bottom and so do not overshoot. The valley need not be the deepest.
+
+Source: lesson 2.
+Refuted if: a path ends elsewhere than in a minimum, if steps do not shorten near the bottom, or if all starts lead to
+the same valley.
 
 The functions are polynomials, whose minima are roots of polynomials too: no descent is needed to know them.
 """
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -32,38 +33,29 @@ LINE_ENDS, PLANE_ENDS = (-2.4, 2.4), (-2.0, 2.0)
 RATE = 0.05  # of both: a step is so many times the slope
 STEPS = 400
 LINE_STARTS, PLANE_STARTS, PATHS, GRID = 21, 200, 16, 61
-FIXED = 0.15  # the length of steps that do not heed how steep it is
+FIXED = 0.15  # the length of steps that do not depend on the slope
 BOTTOM = 0.25  # as near to a minimum is its bottom
 Numbers = Any  # of NumPy or of JAX, one or an array of them
+Points = Float[np.ndarray, "_ inputs"]
 ARRIVED, ROUNDING = 1e-4, 1e-9  # as near to a minimum a path has ended in it; shorter steps are made of rounding
 
 
 class Measurement(NamedTuple):
-    """Paths of descent over a function of one input, `line`, and over one of two, `plane`; which minimum each ends in.
+    """Paths of descent over a function of one input, `line`, and of two, `plane`; which minimum each ends in."""
 
-    line_minima, plane_minima: as roots of polynomials say, the deepest first.
-    line_costs, plane_costs: the function there.
-    line_paths: (starts, steps + 1). plane_paths: the first few, (paths, steps + 1, 2).
-    line_ends, plane_ends: the number of the minimum next to the end of each path, (starts,).
-    line_distances, plane_distances: how far from it the path ends, (starts,).
-    fixed_distances: the same where every step on the line has the length FIXED, the mean over the last ten, (starts,).
-    basins: the number of the minimum that each point of an even grid leads to, (rows of y, columns of x).
-    shortening: the share of steps made near a minimum, on the line and in the plane, that are shorter than the last.
-    """
-
-    line_minima: Float[np.ndarray, " minima"]
-    line_costs: Float[np.ndarray, " minima"]
-    line_paths: Float[np.ndarray, "starts steps"]
-    line_ends: Int[np.ndarray, " starts"]
-    line_distances: Float[np.ndarray, " starts"]
-    fixed_distances: Float[np.ndarray, " starts"]
+    line_minima: Float[np.ndarray, " minima"]  # as roots of polynomials say, the deepest first
+    line_costs: Float[np.ndarray, " minima"]  # the function there
+    line_paths: Float[np.ndarray, "starts steps+1"]
+    line_ends: Int[np.ndarray, " starts"]  # the number of the minimum next to the end of each path
+    line_distances: Float[np.ndarray, " starts"]  # how far from it the path ends
+    fixed_distances: Float[np.ndarray, " starts"]  # the mean over the last ten if every step has the length FIXED
     plane_minima: Float[np.ndarray, "all 2"]
     plane_costs: Float[np.ndarray, " all"]
-    plane_paths: Float[np.ndarray, "paths steps 2"]
+    plane_paths: Float[np.ndarray, "paths steps+1 2"]  # the first few
     plane_ends: Int[np.ndarray, " all_starts"]
     plane_distances: Float[np.ndarray, " all_starts"]
-    basins: Int[np.ndarray, "rows columns"]
-    shortening: float
+    basins: Int[np.ndarray, "y x"]  # the number of the minimum that each point of an even grid leads to
+    shortening: float  # the share of all steps made near a minimum that are shorter than the last
 
 
 def cost_on_line(x: Numbers) -> Numbers:
@@ -77,14 +69,14 @@ def cost_on_plane(x: Numbers, y: Numbers) -> Numbers:
 
 
 def minima_of(polynomial: Polynomial) -> Float[np.ndarray, " minima"]:
-    """Where the slope is 0 and about to rise."""
+    """The places at which the slope is 0 and about to rise."""
     roots = polynomial.deriv().roots()
     level = np.real(roots[np.isreal(roots)])
     return level[polynomial.deriv(2)(level) > 0]
 
 
 def minima_on_plane() -> Float[np.ndarray, "all 2"]:
-    """Where both parts of the function have a minimum: there alone its slope is 0 and its curvature upward."""
+    """The points at which both parts have a minimum: only there is the slope 0 and the curvature upward."""
     return np.array([(x, y + BEND(x)) for x in minima_of(ALONG) for y in minima_of(ACROSS)])
 
 
@@ -121,7 +113,7 @@ def measure() -> Measurement:
 
 
 def judge(measured: Measurement) -> Finding:
-    """The claim holds where every path ends in a minimum, not all in one, and each step near one is a shorter one."""
+    """The claim holds if every path ends in a minimum, not all in one, and each step near one is a shorter one."""
     distance = max(measured.line_distances.max(), measured.plane_distances.max())
     arrived = np.concatenate([measured.line_distances, measured.plane_distances]) < ARRIVED
     each = ((measured.line_ends, measured.line_minima), (measured.plane_ends, measured.plane_minima))
@@ -139,24 +131,20 @@ def judge(measured: Measurement) -> Finding:
 
 
 def draw(measured: Measurement) -> Figure:
-    """Paths on the line and how they shorten; the valleys of the plane, who reaches which, and how deep they are."""
-    figure, panels = figures.page(2, 2)
-    _draw_line(panels[0, 0], measured)
+    """Paths on the line and how steps shorten; the valleys of the plane, their depth, and which starts reach them."""
+    figure, ((line, shortening), (plane, depths)) = figures.page(2, 2)
+    _draw_line(line, measured)
     lengths = np.abs(np.diff(measured.line_paths, axis=1))
-    figures.curves(
-        panels[0, 1],
-        np.arange(1, lengths.shape[1] + 1),
-        {"proportional to the slope": lengths, f"always {FIXED}": np.full(lengths.shape[1], FIXED)},
-    )
-    panels[0, 1].set(yscale="log", ylim=(1e-7, 0.5))
-    panels[0, 1].legend(fontsize="small", loc="upper right", bbox_to_anchor=(1, 0.88))
-    figures.name_axes(panels[0, 1], "step", "length of the step", "median and range of the starts")
-    _draw_plane(panels[1, 0], measured)
+    lines = {"proportional to the slope": lengths, f"always {FIXED}": np.full(lengths.shape[1], FIXED)}
+    figures.curves(shortening, np.arange(1, lengths.shape[1] + 1), lines)
+    shortening.set(yscale="log", ylim=(1e-7, 0.5))
+    shortening.legend(fontsize="small", loc="upper right", bbox_to_anchor=(1, 0.88))
+    figures.name_axes(shortening, "step", "length of the step", "median and range of the starts")
+    _draw_plane(plane, measured)
     share = np.bincount(measured.plane_ends, minlength=len(measured.plane_costs)) / len(measured.plane_ends)
     names = [f"{cost:.2f}" for cost in measured.plane_costs]
-    panels[1, 1].bar(names, 100 * share, color=figures.COLOURS[: len(names)])
-    panels[1, 1].set_axisbelow(True)
-    figures.name_axes(panels[1, 1], "cost in the minimum", "share of starts in the plane, %")
+    depths.bar(names, 100 * share, color=figures.COLOURS[: len(names)])
+    figures.name_axes(depths, "cost in the minimum", "share of starts in the plane, %", axisbelow=True)
     return figure
 
 
@@ -177,15 +165,13 @@ def descend(
     return jnp.swapaxes(paths, 0, 1)
 
 
-def nearest(
-    points: Float[np.ndarray, "points inputs"], minima: Float[np.ndarray, "minima inputs"]
-) -> tuple[Int[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+def nearest(points: Points, minima: Points) -> tuple[Int[np.ndarray, " points"], Float[np.ndarray, " points"]]:
     """The number of the minimum next to each point, and how far it is."""
     distances = np.linalg.norm(points[:, None] - minima, axis=-1)
     return distances.argmin(axis=1), distances.min(axis=1)
 
 
-def shortens(paths: Float[np.ndarray, "starts steps inputs"], minima: Float[np.ndarray, "minima inputs"]) -> np.ndarray:
+def shortens(paths: Float[np.ndarray, "starts steps inputs"], minima: Points) -> Bool[np.ndarray, " near"]:
     """For each step from a valley's bottom that is not mere rounding, whether it is shorter than the one before."""
     lengths = np.linalg.norm(np.diff(paths, axis=1), axis=-1)
     _, distances = nearest(paths[:, 1:-1].reshape(-1, paths.shape[-1]), minima)
@@ -193,16 +179,14 @@ def shortens(paths: Float[np.ndarray, "starts steps inputs"], minima: Float[np.n
     return (lengths[:, 1:] < lengths[:, :-1])[looked_at]
 
 
-def _deepest_first(
-    cost: Callable[..., Numbers], minima: Float[np.ndarray, "minima inputs"]
-) -> tuple[Float[np.ndarray, "minima inputs"], Float[np.ndarray, " minima"]]:
+def _deepest_first(cost: Callable[..., Numbers], minima: Points) -> tuple[Points, Float[np.ndarray, " minima"]]:
     costs = cost(*minima.T)
     order = np.argsort(costs)
     return minima[order], costs[order]
 
 
 def _draw_line(panel: Axes, measured: Measurement) -> None:
-    """Each path as dots on the curve, coloured by where it ends, its start ringed."""
+    """Each path as dots on the curve, coloured by the minimum that it ends in, its start ringed."""
     x = np.linspace(*LINE_ENDS, 300)
     panel.plot(x, LINE(x), "-", color="0.6", linewidth=1)
     for path, end in zip(measured.line_paths, measured.line_ends, strict=True):
@@ -224,5 +208,4 @@ def _draw_plane(panel: Axes, measured: Measurement) -> None:
     for path in measured.plane_paths:
         panel.plot(*path.T, "k.-", linewidth=0.6, markersize=2)
     panel.plot(*measured.plane_minima.T, "k*", markerfacecolor="white", markersize=10)
-    figures.name_axes(panel, "first input", "second input", "colours: the minimum that a start leads to")
-    panel.grid(visible=False)
+    figures.name_axes(panel, "first input", "second input", "colours: the minimum that a start leads to", grid=False)

@@ -1,24 +1,24 @@
-"""Gradients side by side: how far each is from a reference, where it is furthest, and whether rounding explains it."""
+"""Gradients side by side: how far each is from a reference, where it is furthest, and whether rounding explains it.
+
+Any pytrees will do: this file does not know of networks, and `compare_rules` does.
+"""
 
 from collections.abc import Mapping
-from typing import Any
+from math import frexp, ldexp
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from mlp_jax.backprop import GradientRule, check_like_params
-from mlp_jax.gradients.finite import first_not_finite
-from mlp_jax.gradients.leaves import angle_and_norm_ratio, compare_leaf, leaves_by_path
 from mlp_jax.gradients.numerical import NumericalGradient
 from mlp_jax.gradients.report import Comparison, GradientReport
-from mlp_jax.gradients.rounding import rounding_noise
-from mlp_jax.network import Model, Params, loss, sizes_of
+
+FLOAT32_EPS = float(jnp.finfo(jnp.float32).eps)
 
 ROUNDINGS = 1_000
-"""How many roundings are thought to lie behind a number of a gradient where nothing is known of it."""
+"""How many roundings are assumed behind a number of a gradient if nothing is known of it."""
 
 
 def compare_gradients(
@@ -26,17 +26,17 @@ def compare_gradients(
 ) -> GradientReport:
     """Each gradient compared with the one named as the reference, leaf by leaf, in float64.
 
-    gradients: by name, pytrees of floating-point arrays of any structure, or what `numerical_gradient` returns, whose
-        errors are then allowed for.
+    gradients: by name, pytrees of floating-point arrays of any structure, or what `numerical_gradient` returns. The
+        errors of a numerical gradient are allowed for.
     roundings: how many roundings lie, one after another, behind a number of the gradients: the terms of the longest
         sums, examples and neurons, added up. Two correct gradients differ by `rounding_bound` of a leaf's largest
         number at most, unless much larger terms have cancelled in it.
     noise: for that case a pytree like the reference with a number for each leaf: how much more is tolerated.
 
-    A leaf that is missing or has another shape, numbers that are not finite, and another type (no reason to disagree:
-    the coarser one counts) are remarks of the report, by path. Raises ValueError for a reference that is not among the
-    names, nothing to compare with it, leaves that are not floating point, numerical gradients along different
-    directions, or fewer than 1 rounding.
+    Remarks of the report say, by path, which leaf is missing, has another shape or another type, or is not finite. Of
+    two types the coarser one counts; the difference alone is no disagreement. Raises ValueError for a reference that is
+    not among the names, nothing to compare with it, leaves that are not floating point, numerical gradients along
+    different directions, or fewer than 1 rounding.
     """
     if reference not in gradients or len(gradients) < 2:
         raise ValueError(
@@ -60,80 +60,118 @@ def assert_gradients_match(gradients: Mapping[str, Any], reference: str, *, roun
         raise AssertionError(f"the gradients do not match\n{report}")
 
 
-def compare_rules(
-    rules: Mapping[str, GradientRule],
-    params: Params,
-    inputs: Float[ArrayLike, "*batch n_in"],
-    targets: Float[ArrayLike, "*batch n_out"],
-    model: Model = Model(),
-    *,
-    reference: str = "automatic",
-    gradients: Mapping[str, Any] | None = None,
-) -> GradientReport:
-    """The gradients that rules give of one network on the same examples, compared with the reference's.
+def rounding_bound(eps: float, roundings: int) -> float:
+    """The error, as a fraction of a leaf's largest number, up to which rounding explains a difference.
 
-    rules: functions with the signature of `backprop` that JAX can trace, by name. "automatic", unless it is among them
-        or the gradients, is `jax.grad(loss)`.
-    gradients: others that are known already, a numerical one for instance.
-
-    What is tolerated allows for terms that cancel: it grows by what rounding of parameters, inputs and targets does to
-    the gradient (`rounding_noise`). The notes say at which layer a rule first goes wrong on its way back from the
-    outputs: there its fault is. They say, too, where on the way through the network a number first stops being finite.
-    Raises ValueError for shapes that do not fit, a rule that returns another structure than that of params, a name that
-    is given twice, or a reference that is not among the names.
+    Rounding errors go up as often as down, so that K of them add up to a few times sqrt(K) eps (Higham and Mary 2019,
+    https://doi.org/10.1137/18M1226312); the few are 4 here. In types coarser than float32 sums are made in float32, and
+    some 16 intermediate results are rounded to the type.
     """
-    params, found = tuple(params), dict(gradients or {})
-    if twice := set(rules) & set(found):
-        raise ValueError(f"{', '.join(sorted(twice))} is the name of a rule and of a gradient: expected it once")
-    if "automatic" not in found:
-        rules = {"automatic": jax.grad(loss), **rules}
-    if reference not in {**found, **rules}:
-        raise ValueError(f"the reference is {reference!r}: expected one of {', '.join(map(repr, {**found, **rules}))}")
-    for name, rule in rules.items():
-        with jax.default_matmul_precision("highest"):  # accelerators multiply in fewer bits unless told
-            found[name] = jax.jit(rule)(params, inputs, targets, model)
-        check_like_params(found[name], params, f"what the rule {name!r} returned")
-    # On the longest way from the cost to a weight the sums run over the neurons of each layer, then over the examples;
-    # some 4 more roundings in each layer make the derivative of its activation.
-    roundings = sum(sizes_of(params)[2:]) + np.size(targets) // np.shape(targets)[-1] + 4 * len(params)
-    noise = rounding_noise(params, inputs, targets, model)
-    report = compare_gradients(found, reference, roundings=roundings, noise=noise)
-    notes = [_fault(name, leaves, reference) for name, leaves in report.leaves.items()]
-    notes.append(first_not_finite(params, inputs, targets, model))
-    return GradientReport(reference, report.leaves, report.overall, tuple(filter(None, notes)))
+    if eps <= FLOAT32_EPS:
+        return 4 * eps * roundings**0.5
+    return 4 * (FLOAT32_EPS * roundings**0.5 + eps * 16**0.5)
 
 
-def angles(gradient: Params, reference: Params) -> tuple[Float[Array, ""], ...]:
+def angles(gradient: Any, reference: Any) -> tuple[Float[Array, ""], ...]:
     """The angle between two gradients in each layer, weights and biases together, in degrees from 0 to 180.
 
-    NaN where a gradient is zero or not finite.
+    NaN if a gradient is zero or not finite. It is made of JAX's operations, so it works under `jit`.
     """
 
     def flat(layer: Any) -> Array:
-        vector = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(layer)])
-        vector = vector / jnp.max(jnp.abs(vector))  # whose squares neither overflow nor vanish
-        return vector / jnp.linalg.norm(vector)
+        return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(layer)])
 
-    def between(u: Array, v: Array) -> Array:  # the arc cosine would lose half the digits of a small angle
-        return jnp.degrees(2 * jnp.arctan2(jnp.linalg.norm(u - v), jnp.linalg.norm(u + v)))
+    return tuple(_angle(flat(g), flat(r)) for g, r in zip(gradient, reference, strict=True))
 
-    return tuple(between(flat(g), flat(r)) for g, r in zip(gradient, reference, strict=True))
+
+def angle_and_norm_ratio(g: np.ndarray, r: np.ndarray) -> tuple[float, float]:
+    """Degrees, and |g| / |r|. NaN if a vector has no direction; but two that are both zero do not differ."""
+    sizes = [float(np.max(np.abs(vector), initial=0)) for vector in (g, r)]
+    if not any(sizes):
+        return 0.0, 1.0
+    if not all(0 < size < np.inf for size in sizes):
+        return np.nan, 0.0 if sizes[0] == 0 else np.nan
+    norms = [float(np.linalg.norm(vector / size)) for vector, size in zip((g, r), sizes, strict=True)]
+    return float(_angle(g, r)), norms[0] / norms[1] * (sizes[0] / sizes[1])
+
+
+def _angle(g: Any, r: Any) -> Any:
+    """Degrees between two vectors, of NumPy or of JAX."""
+    numpy: Any = np if isinstance(g, np.ndarray) else jnp
+
+    def unit(vector: Any) -> Any:
+        vector = vector / numpy.max(numpy.abs(vector))  # whose squares neither overflow nor vanish
+        return vector / numpy.linalg.norm(vector)
+
+    u, v = unit(g), unit(r)
+    # The arc cosine of their inner product would lose half the digits of a small angle.
+    return numpy.degrees(2 * numpy.arctan2(numpy.linalg.norm(u - v), numpy.linalg.norm(u + v)))
+
+
+class _Leaf(NamedTuple):
+    """A leaf made ready for comparison.
+
+    numbers: in float64; with directions, sums with their signs.
+    error: how far each may be off by how it was measured, like numbers or one for all.
+    shape, dtype: as it was given.
+    measured: whether it is a numerical gradient's.
+    summed: whether the numbers are sums along directions.
+    """
+
+    numbers: np.ndarray
+    error: Any
+    shape: tuple[int, ...]
+    dtype: Any
+    measured: bool
+    summed: bool
+
+
+def _leaves(gradient: Any, name: str, directions: Any) -> dict[str, _Leaf]:
+    """The leaves by path of a pytree of arrays or of a NumericalGradient, summed along directions if there are any.
+
+    Raises ValueError for a leaf that is not floating point, or measured along other directions.
+    """
+    measured = isinstance(gradient, NumericalGradient)
+    tree, *about = gradient if measured else (gradient, None, None)
+    errors, its_own, signs = (dict(_by_path(part)) for part in (*about, directions))
+    leaves = {}
+    for path, leaf in _by_path(tree):
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"{name}{path} is {dtype}: expected floating point")
+        numbers, error = np.asarray(leaf, np.float64), np.asarray(errors.get(path, 0.0))
+        shape, summed = numbers.shape, path in its_own
+        if summed:
+            shape = its_own[path].shape[1:]
+            if not np.array_equal(its_own[path], signs[path]):
+                raise ValueError(
+                    "numerical gradients are along different directions: expected the same number and seed"
+                )
+        elif path in signs and signs[path].shape[1:] == shape:
+            summed, along = True, signs[path].astype(np.float64)
+            error = np.tensordot(abs(along), np.broadcast_to(error, shape), len(shape))
+            numbers = np.tensordot(along, numbers, len(shape))
+        leaves[path] = _Leaf(numbers, error, shape, dtype, measured, summed)
+    return leaves
+
+
+def _by_path(tree: Any) -> list[tuple[str, Any]]:
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
 
 
 def _compare(pair: dict[str, Any], roundings: int, noise: Any) -> tuple[tuple[Comparison, ...], Comparison]:
     """Each leaf of a gradient and its reference, and all together."""
     along = [g.directions for g in pair.values() if isinstance(g, NumericalGradient) and g.directions is not None]
     directions = along[0] if along else None
-    given, expected = (leaves_by_path(gradient, name, directions) for name, gradient in pair.items())
+    given, expected = (_leaves(gradient, name, directions) for name, gradient in pair.items())
     if not given and not expected:
         raise ValueError(f"{' and '.join(map(repr, pair))} have no leaves: expected arrays to compare")
-    more = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(noise)}
-    found = []
+    more, found = dict(_by_path(noise)), []
     for path in {**expected, **given}:
         if path in given and path in expected:
             terms = np.prod(expected[path].shape) if expected[path].summed else 1
             tolerated = more.get(path, 0.0) * terms**0.5
-            found.append(compare_leaf(path, given[path], expected[path], roundings, tolerated))
+            found.append(_compare_leaf(path, given[path], expected[path], roundings, tolerated))
         else:
             leaf, where = (given[path], "here") if path in given else (expected[path], "in the reference")
             found.append((Comparison(path, leaf.shape, str(leaf.dtype), remark=f"only {where}"), np.inf))
@@ -153,22 +191,85 @@ def _compare(pair: dict[str, Any], roundings: int, noise: Any) -> tuple[tuple[Co
     if {path: leaf.shape for path, leaf in given.items()} == {path: leaf.shape for path, leaf in expected.items()}:
         g, r = (np.concatenate([np.ravel(side[path].numbers) for path in expected]) for side in (given, expected))
         angle, norm_ratio = angle_and_norm_ratio(g, r)
-        columns = zip(*((leaf.absolute, leaf.relative, leaf.bound, leaf.ulps) for leaf in leaves), strict=True)
-        largest = dict(zip(("absolute", "relative", "bound", "ulps"), (float(np.max(c)) for c in columns), strict=True))
+        largest = {
+            name: float(np.max([getattr(leaf, name) for leaf in leaves]))
+            for name in ("absolute", "relative", "bound", "ulps")
+        }
         overall = overall._replace(**largest, angle=angle, norm_ratio=norm_ratio)
     return leaves, overall
 
 
-def _fault(name: str, leaves: tuple[Comparison, ...], reference: str) -> str:
-    """Where a backward pass goes wrong first, on its way from the last layer to the first."""
-    wrong = [leaf for leaf in leaves if not leaf.agrees]
-    if not wrong:
+def _compare_leaf(path: str, given: _Leaf, expected: _Leaf, roundings: int, noise: float) -> tuple[Comparison, float]:
+    """The comparison, and the largest error in units of what is tolerated.
+
+    noise: what is tolerated besides the rounding of `roundings` operations.
+    """
+    if given.shape != expected.shape:
+        remark = f"shape {given.shape}, in the reference {expected.shape}"
+        return Comparison(path, given.shape, str(given.dtype), remark=remark), np.inf
+    g, r = given.numbers, expected.numbers
+    finite = np.isfinite(g) & np.isfinite(r)
+    limits = max(map(jnp.finfo, (given.dtype, expected.dtype)), key=lambda limits: limits.eps)
+    eps = float(limits.eps)
+    # Numbers that have all but vanished lose digits to underflow, which counts as rounding.
+    vanished = float(limits.tiny) / (1 if limits.dtype == jnp.float16 else eps)
+    largest = float(np.max(np.abs(r), where=finite, initial=0))
+    rounding = rounding_bound(eps, roundings) * (largest + vanished) + (noise if np.isfinite(noise) else 0.0)
+    tolerance = np.broadcast_to(rounding + np.nan_to_num(given.error + expected.error), g.shape)
+    with np.errstate(over="ignore"):  # what is off by more than float64 can say is off by infinity
+        error = np.abs(np.subtract(g, r, where=finite, out=np.full_like(g, np.inf)))
+        excess = np.asarray(error / tolerance)
+    absolute = float(np.max(error, where=finite, initial=0)) if finite.any() or not finite.size else np.nan
+    angle, norm_ratio = angle_and_norm_ratio(g, r)
+    comparison = Comparison(
+        path,
+        given.shape,
+        str(given.dtype),
+        absolute=absolute,
+        relative=_fraction(absolute, largest),
+        ulps=absolute / ldexp(eps, frexp(max(largest, vanished))[1] - 1),
+        angle=angle,
+        norm_ratio=norm_ratio,
+        wrong=int(np.sum(excess > 1)),
+        where="" if given.summed else _slice_of(np.asarray(excess > 1)),
+        remark="; ".join(_remarks(given, expected)),
+        agrees=bool(np.all(excess <= 1)),
+    )
+    if excess.size:
+        worst = np.unravel_index(np.argmax(excess), g.shape)
+        comparison = comparison._replace(
+            bound=_fraction(float(tolerance[worst]), largest),
+            worst=path + (f" direction {worst[0]}" if given.summed else _index(worst)),
+            value=float(g[worst]),
+            reference=float(r[worst]),
+        )
+    return comparison, float(np.max(excess, initial=0))
+
+
+def _fraction(number: float, largest: float) -> float:
+    """Of the largest number; nothing of nothing is nothing."""
+    return number / largest if largest else number and number * np.inf
+
+
+def _remarks(given: _Leaf, expected: _Leaf) -> list[str]:
+    """Types that differ, unless one was measured in float64, and what is not finite."""
+    remarks = []
+    if given.dtype != expected.dtype and not (given.measured or expected.measured):
+        remarks.append(f"{given.dtype}, in the reference {expected.dtype}")
+    for numbers, there in ((given.numbers, ""), (expected.numbers, " in the reference")):
+        wrong = ~np.isfinite(numbers)
+        if wrong.any():
+            remarks.append(f"{wrong.sum():,} not finite{there}, first {_index(tuple(np.argwhere(wrong)[0]))}")
+    return remarks
+
+
+def _index(index: tuple[Any, ...]) -> str:
+    return f"[{', '.join(map(str, index))}]" if index else ""
+
+
+def _slice_of(wrong: np.ndarray) -> str:
+    """The smallest slice, of single indices and whole axes, that holds what is wrong; "" for nothing or the whole."""
+    places = [np.unique(axis) for axis in np.nonzero(wrong)] if wrong.ndim else []
+    if all(len(place) != 1 for place in places):
         return ""
-    layer = wrong[-1].path.split(".")[0]
-    wrong = [leaf for leaf in wrong if leaf.path.startswith(layer)]
-    advice = "look at its errors (deltas)"
-    if len(wrong) == 1:
-        advice = "the rest of the layer agrees, so its errors (deltas) are right: look at what becomes of them"
-    found = " and ".join(leaf.path + leaf.where for leaf in wrong)
-    first = f"{name}: from the outputs backward, the first to differ from {reference} is layer {layer}"
-    return f"{first}, at {found}: {advice}"
+    return _index(tuple(str(place[0]) if len(place) == 1 else ":" for place in places))

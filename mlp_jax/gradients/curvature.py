@@ -6,9 +6,9 @@ activations, a; for a cost with a closed form after the output activation, as cr
 softmax, they are the weighted sums z, whose H is then never negative (Schraudolph 2002). Either way J^T H J is the same
 as (dz/dparams)^T M (dz/dparams) with M one small matrix per example, (n_out, n_out).
 
-Activations and costs carry one derivative by hand; where the second is needed, it is taken of that by `jax.jacfwd`.
+Activations and costs carry one derivative by hand; the second, if it is needed, is taken of that by `jax.jacfwd`.
 Everything is averaged over the examples, takes one batch axis, and raises ValueError for shapes that do not fit.
-Results are finite while squares of the numbers on the way are: those of float16 are made in float32, but for the
+Results are finite as long as squares of the intermediate numbers are. Those of float16 are made in float32, except the
 Hessian's.
 """
 
@@ -17,26 +17,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from mlp_jax.activations import Activation, gradient_through
-from mlp_jax.backprop import (
-    average_gradient,
-    backward_pass,
-    check_like_params,
-    in_float32_or_finer,
-    propagate_back,
-)
-from mlp_jax.network import Model, Params, check_batch, checked_targets, forward_pass
+from mlp_jax.backward import average_gradient, backward_pass, check_like_params, in_float32_or_finer, propagate_back
+from mlp_jax.network import BatchInputs, BatchTargets, Model, Params, check_batch, checked_targets, forward_pass
 
 
-def gauss_newton_diagonal(
-    params: Params,
-    inputs: Float[ArrayLike, "batch n_in"],
-    targets: Float[ArrayLike, "batch n_out"],
-    model: Model = Model(),
-) -> Params:
+def gauss_newton_diagonal(params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model) -> Params:
     """The diagonal of the Gauss-Newton matrix: that of w_jk is the mean of m_jj a_k^2, that of b_j the mean of m_jj.
 
     m = J^T M J is the curvature in the layer's weighted sums, J their Jacobian. Returns a pytree like params. Source:
@@ -61,10 +49,7 @@ class KroneckerFactors(NamedTuple):
 
 
 def kronecker_factors(
-    params: Params,
-    inputs: Float[ArrayLike, "batch n_in"],
-    targets: Float[ArrayLike, "batch n_out"],
-    model: Model = Model(),
+    params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model
 ) -> tuple[KroneckerFactors, ...]:
     """For each layer the Kronecker factors of its Gauss-Newton block.
 
@@ -83,11 +68,7 @@ def kronecker_factors(
 
 
 def gauss_newton_product(
-    params: Params,
-    inputs: Float[ArrayLike, "batch n_in"],
-    targets: Float[ArrayLike, "batch n_out"],
-    vector: Params,
-    model: Model = Model(),
+    params: Params, inputs: BatchInputs, targets: BatchTargets, vector: Params, model: Model
 ) -> Params:
     """The Gauss-Newton matrix times a vector, a pytree like params: forward what it does to z, times M, and back.
 
@@ -108,12 +89,7 @@ def gauss_newton_product(
     return average_gradient(params, deltas, activations[:-1])
 
 
-def hessian_diagonal(
-    params: Params,
-    inputs: Float[ArrayLike, "batch n_in"],
-    targets: Float[ArrayLike, "batch n_out"],
-    model: Model = Model(),
-) -> Params:
+def hessian_diagonal(params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model) -> Params:
     """The diagonal of the Hessian: that of w_jk is the mean of h_jj a_k^2, h the Hessian in the layer's weighted sums.
 
     From the last layer, where h is the cost's, it goes back as d2C/da2 = W^T h W and then through the activation, which
@@ -141,7 +117,7 @@ def hessian_diagonal(
 
 
 def _outputs_back(
-    params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model
+    params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model
 ) -> tuple[Float[Array, "batch c c"], tuple[Float[Array, "batch c _"], ...], tuple[Float[Array, "batch _"], ...]]:
     """M of each example; the Jacobian of the last weighted sums with respect to each layer's; what comes in to each."""
     check_batch(inputs)

@@ -1,56 +1,67 @@
-"""Where on the way through a network numbers stop being finite."""
+"""What one step computes, by name and in the order of computing, and the first number in it that is not finite."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections import OrderedDict
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Float
+from jaxtyping import Array
 
-from mlp_jax.backprop import average_gradient, backward_pass
-from mlp_jax.network import Model, Params, forward_pass
+from mlp_jax.backward import GradientRule, average_gradient, backprop, backward_pass
+from mlp_jax.network import ExampleWeights, Inputs, Model, Params, Targets, forward_pass, loss
 
 
-def first_not_finite(
+def quantities(
     params: Params,
-    inputs: Float[ArrayLike, "*batch n_in"],
-    targets: Float[ArrayLike, "*batch n_out"],
-    model: Model = Model(),
-) -> str:
-    """Layer and quantity of the first NaN or infinity, "" if there is none.
+    inputs: Inputs,
+    targets: Targets,
+    model: Model,
+    gradient: GradientRule = backprop,
+    weights: ExampleWeights | None = None,
+) -> OrderedDict[str, Array]:
+    """Everything that one step computes before it changes the parameters, by name, in the order of computing.
 
-    The order is that of the computation: what is given; weighted sums and activations from the first layer to the
-    last; errors and gradient from the last to the first. Raises ValueError for shapes that do not fit.
+    gradient: the rule of the step. Only those of `backprop` have errors (deltas) that can be looked at.
+    weights: how much each example counts, as in `loss`.
+
+    Returns what is given (parameters, inputs, targets); weighted sums and activations from the first layer to the last;
+    the average cost; errors and gradient from the last layer to the first. Names are "weighted sums of layers.1" or
+    "gradient of the biases of layers.0"; layers count from 0, as in files of parameters. Pure, also under `jit`, which
+    keeps the order of an OrderedDict. Raises ValueError for shapes that do not fit.
     """
-    for quantity, numbers in _quantities(params, inputs, targets, model):
+    found: OrderedDict[str, Array] = OrderedDict()
+    for number, layer in enumerate(params):
+        found |= {f"weights of layers.{number}": layer.weights, f"biases of layers.{number}": layer.biases}
+    found |= {"inputs": jnp.asarray(inputs), "targets": jnp.asarray(targets)}
+    weighting = {} if weights is None else {"weights": jnp.asarray(weights)}
+    found |= {f"{name} of the examples": array for name, array in weighting.items()}
+
+    weighted_sums, activations = forward_pass(params, inputs, model)
+    for number, (z, a) in enumerate(zip(weighted_sums, activations[1:], strict=True)):
+        found |= {f"weighted sums of layers.{number}": z, f"activations of layers.{number}": a}
+    found["cost"] = loss(params, inputs, targets, model, **weighting)
+
+    if gradient is backprop:
+        deltas = backward_pass(params, weighted_sums, targets, model)
+        direction = average_gradient(params, deltas, activations[:-1], weights)
+    else:
+        deltas, direction = None, gradient(params, inputs, targets, model, **weighting)
+    for number in reversed(range(len(params))):
+        if deltas:
+            found[f"errors (deltas) of layers.{number}"] = deltas[number]
+        found[f"gradient of the weights of layers.{number}"] = direction[number].weights
+        found[f"gradient of the biases of layers.{number}"] = direction[number].biases
+    return found
+
+
+def first_not_finite(params: Params, inputs: Inputs, targets: Targets, model: Model) -> str:
+    """Quantity and index of the first NaN or infinity in a step of `backprop`; "" if there is none.
+
+    Raises ValueError for shapes that do not fit.
+    """
+    for name, numbers in jax.jit(quantities)(params, inputs, targets, model).items():
         wrong = ~np.isfinite(np.asarray(numbers, np.float64))
         if wrong.any():
-            place = ", ".join(map(str, np.argwhere(wrong)[0]))
-            return f"the first number that is not finite: {quantity} [{place}], one of {wrong.sum():,} there"
+            index = f" [{', '.join(map(str, np.argwhere(wrong)[0]))}]" if wrong.ndim else ""
+            return f"the first number that is not finite: {name}{index}, one of {wrong.sum():,} there"
     return ""
-
-
-def _quantities(
-    params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model
-) -> Iterator[tuple[str, Float[ArrayLike, "..."]]]:
-    for layer, (weights, biases) in enumerate(params):
-        yield f"layer [{layer}], weights", weights
-        yield f"layer [{layer}], biases", biases
-    yield "inputs", inputs
-    yield "targets", targets
-    weighted_sums, activations, deltas, gradient = _both_passes(params, inputs, targets, model)
-    for layer, (z, a) in enumerate(zip(weighted_sums, activations[1:], strict=True)):
-        yield f"layer [{layer}], weighted sums", z
-        yield f"layer [{layer}], activations", a
-    for layer in reversed(range(len(params))):
-        yield f"layer [{layer}], errors (deltas)", deltas[layer]
-        yield f"layer [{layer}], gradient of the weights", gradient[layer].weights
-        yield f"layer [{layer}], gradient of the biases", gradient[layer].biases
-
-
-@jax.jit
-def _both_passes(params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model) -> tuple[Any, ...]:
-    weighted_sums, activations = forward_pass(params, inputs, model)
-    deltas = backward_pass(params, weighted_sums, targets, model)
-    return weighted_sums, activations, deltas, average_gradient(params, deltas, activations[:-1])

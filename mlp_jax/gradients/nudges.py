@@ -1,6 +1,6 @@
-"""What one example wants of the network, and how strongly: lessons 2, 3 and 4, and the article on the third.
+"""How one example would change the network, and how strongly: lessons 2, 3 and 4, and the article on the third.
 
-Every wanted change is a negative derivative of the cost of the example: the direction in which the cost falls fastest.
+Every nudge is a negative derivative of the example's cost: the direction in which the cost falls fastest.
 """
 
 from typing import NamedTuple
@@ -12,18 +12,17 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from mlp_jax.activations import gradient_through
-from mlp_jax.backprop import backprop, backward_pass
-from mlp_jax.network import Model, Params, forward_pass, loss, sizes_of
+from mlp_jax.backward import backprop, backward_pass
+from mlp_jax.network import Inputs, Model, Params, Targets, forward_pass, loss, sizes_of
 
 
 class Nudges(NamedTuple):
-    """What one example wants of one layer, each number a negative derivative of its cost.
+    """The nudges of one example to one layer: negative derivatives of its cost.
 
-    outputs: of the layer's activations, (*batch, n_out).
+    outputs: to the layer's activations, (*batch, n_out).
     biases: (*batch, n_out).
     weights: (*batch, n_out, n_in).
-    earlier: of the activations that come in, (*batch, n_in): what all neurons of the layer, added up, want of the
-        layer before.
+    earlier: to the activations that come in, (*batch, n_in), the sum over the neurons of the layer.
     """
 
     outputs: Float[Array, "*batch n_out"]
@@ -32,43 +31,34 @@ class Nudges(NamedTuple):
     earlier: Float[Array, "*batch n_in"]
 
 
-def nudges(
-    params: Params,
-    inputs: Float[ArrayLike, "*batch n_in"],
-    targets: Float[ArrayLike, "*batch n_out"],
-    model: Model = Model(),
-) -> tuple[Nudges, ...]:
-    """What an example wants of each layer (lesson 3); with a batch axis, what each example wants.
+def nudges(params: Params, inputs: Inputs, targets: Targets, model: Model) -> tuple[Nudges, ...]:
+    """The nudges of an example to each layer (lesson 3); with a batch axis, of each example.
 
-    A weight's nudge is its bias's times the activation that it multiplies: the brightest neurons' weights most. An
-    earlier activation's is made of the biases' in proportion to the weights. Raises ValueError for shapes that do not
-    fit.
+    A weight's nudge is its bias's nudge times the activation that it multiplies, so weights from bright neurons get the
+    largest. An earlier activation's nudge is the sum of the biases' nudges, each times its weight. Raises ValueError
+    for shapes that do not fit.
     """
     weighted_sums, activations = forward_pass(params, inputs, model)
     deltas = backward_pass(params, weighted_sums, targets, model)
-    wanted = -model.cost.of(model.output).derivative(activations[-1], jnp.asarray(targets))
+    nudge = -model.cost.of(model.output).derivative(activations[-1], jnp.asarray(targets))
     layers = []
     for layer, delta, a in zip(params[::-1], deltas[::-1], activations[-2::-1], strict=True):
         earlier = -delta @ layer.weights
-        layers.append(Nudges(wanted, -delta, -delta[..., :, None] * a[..., None, :], earlier))
-        wanted = earlier
+        layers.append(Nudges(nudge, -delta, -delta[..., :, None] * a[..., None, :], earlier))
+        nudge = earlier
     return tuple(reversed(layers))
 
 
 def suggested_activations(
-    params: Params,
-    inputs: Float[ArrayLike, "*batch n_in"],
-    targets: Float[ArrayLike, "*batch n_out"],
-    step: float = 0.5,
-    model: Model = Model(),
+    params: Params, inputs: Inputs, targets: Targets, step: float, model: Model
 ) -> tuple[Float[Array, "*batch _"], ...]:
-    """The activations that each layer is told to take by the layer after it: inputs first, the targets last.
+    """The activations that each layer should take according to the layer after it: inputs first, the targets last.
 
-    What is suggested is what there is plus `step` times what the layer after wants, as if that were the last layer, the
-    activations suggested to it its targets, and the cost quadratic. A layer below the last so hears 2 (a - s), which is
-    2 step times what the layer after wants: with step 1/2 the recursion *is* backpropagation, to rounding (a and s are
-    close, so in float32 their difference keeps few digits); with another step the gradient of a layer m below the last
-    comes out (2 step)^m times as large.
+    A suggestion s is the activation a plus `step` times the nudge from the layer after. That layer makes its nudges as
+    if it were the last, with the activations suggested to it as targets and the quadratic cost. So a layer below the
+    last gets 2 (a - s), which is 2 step times the nudge. With step 1/2 the recursion *is* backpropagation, to rounding:
+    a and s are close, so in float32 their difference keeps few digits. With another step the gradient of a layer m
+    below the last is (2 step)^m times as large.
 
     Raises ValueError for shapes that do not fit. Source: the article "Backpropagation, intuitively".
     """
@@ -76,11 +66,7 @@ def suggested_activations(
 
 
 def suggested_pass(
-    params: Params,
-    inputs: Float[ArrayLike, "*batch n_in"],
-    targets: Float[ArrayLike, "*batch n_out"],
-    step: float = 0.5,
-    model: Model = Model(),
+    params: Params, inputs: Inputs, targets: Targets, step: float, model: Model
 ) -> tuple[tuple[Float[Array, "*batch _"], ...], ...]:
     """The recursion on suggested activations: (suggested, deltas, activations).
 
@@ -94,8 +80,8 @@ def suggested_pass(
         a = activations[number]
         suggested.append(a - step * delta @ params[number].weights)
         if number:
-            wanted = 2 * (a - suggested[-1])  # the quadratic cost's derivative
-            delta = gradient_through(model.hidden, weighted_sums[number - 1], wanted)
+            slope = 2 * (a - suggested[-1])  # the quadratic cost's derivative
+            delta = gradient_through(model.hidden, weighted_sums[number - 1], slope)
             deltas.append(delta)
     return tuple(reversed(suggested)), tuple(reversed(deltas)), activations
 
@@ -115,12 +101,7 @@ class Sensitivity(NamedTuple):
 
 
 def sensitivity(
-    params: Params,
-    inputs: Float[ArrayLike, "*batch n_in"],
-    targets: Float[ArrayLike, "*batch n_out"],
-    model: Model = Model(),
-    *,
-    count: int | None = 10,
+    params: Params, inputs: Inputs, targets: Targets, model: Model, *, count: int | None = 10
 ) -> list[Sensitivity]:
     """Parameters ranked by how much the average cost answers to them, most first (lessons 2 and 3).
 
@@ -165,12 +146,7 @@ class ChainLink(NamedTuple):
 
 
 def chain_rule(
-    params: Params,
-    inputs: Float[ArrayLike, "1"],
-    targets: Float[ArrayLike, "1"],
-    model: Model = Model(),
-    *,
-    nudge: float = 0.01,
+    params: Params, inputs: Float[ArrayLike, "1"], targets: Float[ArrayLike, "1"], model: Model, *, nudge: float = 0.01
 ) -> tuple[ChainLink, ...]:
     """Each factor of the chain rule in a network of one neuron per layer, beside what nudging measures (lesson 4).
 
@@ -184,32 +160,36 @@ def chain_rule(
         raise ValueError(f"inputs have shape {jnp.shape(inputs)}: expected one example, (1,)")
     if not 0 < abs(nudge) < float("inf"):
         raise ValueError(f"the nudge is {nudge}: expected a small number that is not 0, 0.01 for instance")
+    return tuple(ChainLink(*map(float, link)) for link in _links(params, inputs, targets, model, nudge))
+
+
+@jax.jit
+def _links(params: Params, inputs: Inputs, targets: Targets, model: Model, nudge: ArrayLike) -> list[tuple[Array, ...]]:
     weighted_sums, activations = forward_pass(params, inputs, model)
     deltas = backward_pass(params, weighted_sums, targets, model)
-    dc_da = float(model.cost.of(model.output).derivative(activations[-1], jnp.asarray(targets))[0])
+    dc_da = model.cost.of(model.output).derivative(activations[-1], jnp.asarray(targets))[0]
     links = []
     for number in reversed(range(len(params))):
         layer, before = params[number], activations[number]
         sigma = model.activations(len(params))[number]
 
-        def cost(weight: Array, bias: Array, a: Array, number: int = number) -> Array:
-            return loss(
-                (params[number]._replace(weights=weight, biases=bias), *params[number + 1 :]), a, targets, model
-            )
+        def cost(weights: Array, biases: Array, a: Array, number: int = number) -> Array:
+            layers = (params[number]._replace(weights=weights, biases=biases), *params[number + 1 :])
+            return loss(layers, a, targets, model)
 
         here = cost(*layer, before)
         measured = [
-            float((cost(*nudged) - here) / nudge)
+            (cost(*nudged) - here) / nudge
             for nudged in (
                 (layer.weights + nudge, layer.biases, before),
                 (layer.weights, layer.biases + nudge, before),
                 (layer.weights, layer.biases, before + nudge),
             )
         ]
-        da_dz = float(gradient_through(sigma, weighted_sums[number], jnp.ones(1))[0])
-        dz_dw, dz_db, dz_da = float(before[0]), 1.0, float(layer.weights[0, 0])
-        # delta is da_dz dc_da, but finite where an output has rounded to 0 and its cross-entropy falls infinitely fast.
-        products = [dz * float(deltas[number][0]) for dz in (dz_dw, dz_db, dz_da)]
-        links.append(ChainLink(dz_dw, dz_db, dz_da, da_dz, dc_da, *products, *measured))
+        da_dz = gradient_through(sigma, weighted_sums[number], jnp.ones(1))[0]
+        factors = before[0], jnp.ones(()), layer.weights[0, 0]
+        # delta is da_dz dc_da, but finite if an output has rounded to 0 and its cross-entropy falls infinitely fast.
+        products = [dz * deltas[number][0] for dz in factors]
+        links.append((*factors, da_dz, dc_da, *products, *measured))
         dc_da = products[2]
-    return tuple(reversed(links))
+    return links[::-1]

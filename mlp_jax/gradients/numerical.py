@@ -20,7 +20,7 @@ STEPS = 16.0 ** np.arange(4)
 class NumericalGradient(NamedTuple):
     """What `numerical_gradient` measures: pytrees like the parameters, leaves in float64.
 
-    slopes: the partial derivatives, so the gradient; or, where there are directions, (directions,) for each leaf, the
+    slopes: the partial derivatives, so the gradient; or, if there are directions, (directions,) for each leaf, the
         derivative along each of them.
     errors: how far each slope may be off, like `slopes`.
     directions: None, or int8 leaves (directions, *shape) of signs: a slope is the sum of the leaf's partial
@@ -38,18 +38,18 @@ def numerical_gradient(
     """The gradient of function(params, *args) with respect to params, by central differences in float64.
 
     function: anything that JAX can trace and that returns one number. params: any pytree of floating-point arrays, of
-        any precision; the function is given them, and what is floating-point in args, in float64.
+        any precision; the function gets them, and what is floating-point in args, in float64.
     directions: how many random directions to nudge each leaf in, all its numbers together. By default every number is
-        nudged by itself where there are at most 2,000, and each leaf in 16 directions where there are more.
+        nudged by itself if there are at most 2,000, and each leaf in 16 directions if there are more.
     seed: of the random directions.
 
-    The longest step is a fraction of the size of what it nudges, or of 1 if that is smaller: the seventh root of eps,
-    of the coarsest type that the function rounds to on the way, found by tracing it. That balances what the differences
-    lose by rounding, eps/step, against what is left of the function's curvature, step^6, after the differences at a
-    step, its half and its quarter are extrapolated to none (Richardson 1911; Ridders 1982; Press et al., Numerical
-    Recipes, 5.7). The error is the change that the last extrapolation made, plus rounding, plus what a kink at the
-    place itself would leave open. Steps 16, 256 and 4,096 times shorter are tried too, and the one with the smallest
-    error is taken. The estimate fails where the function turns within the shortest step: sin(1e8 p), say.
+    The longest step is a fraction of the size of what it nudges, or of 1 if the size is less: the seventh root of eps,
+    the eps of the coarsest type that the function rounds to, found by tracing it. The differences at a step, its half
+    and its quarter are extrapolated to a step of 0 (Richardson 1911; Ridders 1982; Press et al., Numerical Recipes,
+    5.7). This step balances what the differences lose by rounding, eps/step, against what curvature leaves, step^6. The
+    error is the change that the last extrapolation made, plus rounding, plus what a kink exactly here would leave open.
+    Steps 16, 256 and 4,096 times shorter are tried too, and the one with the smallest error is taken. The estimate
+    fails if the function oscillates within the shortest step: sin(1e8 p), say.
 
     Raises ValueError for no parameters, a leaf that is not floating point, or a function that returns anything but one
     real number.
@@ -93,7 +93,7 @@ def _partial_derivatives(function: Callable[..., Any], params: Any, args: Any) -
 def _slopes_of_leaves(
     function: Callable[..., Any], params: Any, signs: Int8[Array, "m n"], number_of_leaf: Int[Array, " n"], args: Any
 ) -> tuple[Float[Array, "m leaves"], Float[Array, "m leaves"]]:
-    """For each row of signs and each leaf the slope where only that leaf is nudged, and its error."""
+    """For each row of signs and each leaf the slope if only that leaf is nudged, and its error."""
     leaves = jnp.arange(len(jax.tree.leaves(params)))
     along = _slope_along(function, params, args)
 

@@ -1,12 +1,12 @@
-"""What each example says of the parameters, from one backward pass for the whole batch.
+"""The gradient of each example, and of each output neuron, from one backward pass for the whole batch.
 
 The gradient of one example is an outer product in each layer, g = delta a^T for the weights and delta for the biases:
-sums of squares and products of such gradients are products of sums, so that nothing but `gradients` forms any of them.
-All take one batch axis, and raise ValueError for shapes that do not fit.
+sums of squares and products of such gradients are products of sums. Only `gradients` and `output_gradients` form them.
+All take one batch axis, `output_gradients` any, and raise ValueError for shapes that do not fit.
 
-Squares and products are made in float32 where types are coarser, and norms and products returned in it. They are finite
+Squares and products are made in float32 if types are coarser, and norms and products returned in it. They are finite
 while the numbers that they are made of, deltas, activations and gradients, are below the root of the largest that the
-finer type holds, 1.8e19 in float32; beyond, they are infinite, or NaN where 0 meets infinity.
+finer type holds, 1.8e19 in float32; beyond, they are infinite, or NaN if 0 is multiplied by infinity.
 """
 
 from functools import reduce
@@ -15,19 +15,19 @@ from operator import add
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from mlp_jax.backprop import average_gradient, deltas_and_activations, in_float32_or_finer
-from mlp_jax.network import Layer, Model, Params, check_batch
+from mlp_jax.backward import (
+    average_gradient,
+    backward_pass,
+    deltas_and_activations,
+    in_float32_or_finer,
+    propagate_back,
+)
+from mlp_jax.network import BatchInputs, BatchTargets, Inputs, Layer, Model, Params, Targets, check_batch, forward_pass
 
 
-def gradients(
-    params: Params,
-    inputs: Float[ArrayLike, "batch n_in"],
-    targets: Float[ArrayLike, "batch n_out"],
-    model: Model = Model(),
-) -> Params:
+def gradients(params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model) -> Params:
     """The gradient of each example's cost: a pytree like params whose leaves have the batch as a leading axis.
 
     Their mean is `backprop` (lessons 3 and 4). This is the one quantity here whose size is batch times parameters.
@@ -40,12 +40,27 @@ def gradients(
     )
 
 
-def squared_norms(
-    params: Params,
-    inputs: Float[ArrayLike, "batch n_in"],
-    targets: Float[ArrayLike, "batch n_out"],
-    model: Model = Model(),
-) -> Float[Array, " batch"]:
+def output_gradients(params: Params, inputs: Inputs, targets: Targets, model: Model) -> Params:
+    """The part of each example's gradient that comes through each output neuron; they sum to the example's gradient.
+
+    If each output activation depends on its own weighted sum alone, part j is the gradient of the cost that output j
+    incurs, (a_j - y_j)^2 for the quadratic cost. After softmax, whose activations all depend on every weighted sum, it
+    is what passes through weighted sum j.
+
+    Returns a pytree like params with leading axes (*batch, n_out). Source: the article "Backpropagation, intuitively",
+    which calls these the gradients of c_kj.
+    """
+    weighted_sums, activations = forward_pass(params, inputs, model)
+    delta = backward_pass(params, weighted_sums, targets, model)[-1]
+    one_at_a_time = delta[..., None] * jnp.eye(delta.shape[-1], dtype=delta.dtype)
+    deltas = propagate_back(params, tuple(z[..., None, :] for z in weighted_sums), one_at_a_time, model)
+    return tuple(
+        Layer(weights=delta[..., :, None] * a[..., None, None, :], biases=delta)
+        for delta, a in zip(deltas, activations[:-1], strict=True)
+    )
+
+
+def squared_norms(params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model) -> Float[Array, " batch"]:
     """|g|^2 of each example's gradient: the sum over the layers of |delta|^2 (|a|^2 + 1).
 
     Source: Goodfellow 2015, Efficient per-example gradient computations, https://arxiv.org/abs/1510.01799.
@@ -55,10 +70,7 @@ def squared_norms(
 
 
 def inner_products(
-    params: Params,
-    inputs: Float[ArrayLike, "batch n_in"],
-    targets: Float[ArrayLike, "batch n_out"],
-    model: Model = Model(),
+    params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model
 ) -> Float[Array, "batch batch"]:
     """The inner product of every two examples' gradients: sum over the layers of (delta . delta') (a . a' + 1).
 
@@ -81,12 +93,7 @@ def inner_products(
     return jnp.concatenate([jnp.hstack([left, *right]) for left, right in zip(lower, mirrored, strict=True)])
 
 
-def second_moment(
-    params: Params,
-    inputs: Float[ArrayLike, "batch n_in"],
-    targets: Float[ArrayLike, "batch n_out"],
-    model: Model = Model(),
-) -> Params:
+def second_moment(params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model) -> Params:
     """The mean over the batch of g^2, element by element: that of w_jk is the mean of delta_j^2 a_k^2.
 
     Returns a pytree like params. Source: BackPACK (Dangel, Kunstner and Hennig 2020).
@@ -95,16 +102,11 @@ def second_moment(
     return _second_moment(params, deltas, activations)
 
 
-def variance(
-    params: Params,
-    inputs: Float[ArrayLike, "batch n_in"],
-    targets: Float[ArrayLike, "batch n_out"],
-    model: Model = Model(),
-) -> Params:
+def variance(params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model) -> Params:
     """The variance over the batch, element by element: mean of g^2 less the square of the mean of g.
 
-    Returns a pytree like params. The sum of squares is divided by the batch size, not by one less. Where examples
-    nearly agree the two terms nearly cancel: the result is good to rounding of the second moment, and never negative.
+    Returns a pytree like params. The sum of squares is divided by the batch size, not by one less. If examples
+    nearly agree, the two terms nearly cancel: the result is good to rounding of the second moment, and never negative.
     Source: BackPACK (Dangel, Kunstner and Hennig 2020).
     """
     deltas, activations = _both_passes(params, inputs, targets, model)
@@ -115,16 +117,13 @@ def variance(
 
 
 def clipped_mean(
-    params: Params,
-    inputs: Float[ArrayLike, "batch n_in"],
-    targets: Float[ArrayLike, "batch n_out"],
-    max_norm: float | Float[Array, ""],
-    model: Model = Model(),
+    params: Params, inputs: BatchInputs, targets: BatchTargets, max_norm: float | Float[Array, ""], model: Model
 ) -> Params:
     """The mean of the examples' gradients, each first made shorter if it is longer than max_norm.
 
-    The first pass finds the norms; in the second each example's deltas carry its factor min(1, max_norm / |g|), 0 where
+    The first pass finds the norms; in the second each example's deltas carry its factor min(1, max_norm / |g|), 0 if
     the squared norm overflows.
+
     Returns a pytree like params. With noise added this is DP-SGD's step (Abadi et al. 2016,
     https://arxiv.org/abs/1607.00133). Raises ValueError for a max_norm that is not above 0.
     """
@@ -136,17 +135,12 @@ def clipped_mean(
     return average_gradient(params, tuple(factors[:, None] * delta for delta in deltas), activations)
 
 
-def noise_scale(
-    params: Params,
-    inputs: Float[ArrayLike, "batch n_in"],
-    targets: Float[ArrayLike, "batch n_out"],
-    model: Model = Model(),
-) -> Float[Array, ""]:
+def noise_scale(params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model) -> Float[Array, ""]:
     """The simple gradient noise scale, tr(covariance of g) / |mean of g|^2, in examples.
 
     Far smaller batches than this mostly follow noise, far larger ones mostly repeat themselves. Both terms are
     estimated without bias from the batch: with q the mean of |g|^2 and m the squared norm of the mean of g, they are
-    B (q - m) / (B - 1) and (B m - q) / (B - 1). The second may come out at 0 or below where the batch is far too small
+    B (q - m) / (B - 1) and (B m - q) / (B - 1). The second may come out at 0 or below if the batch is far too small
     to tell; the scale is then infinite. Source: McCandlish et al. 2018, https://arxiv.org/abs/1812.06162, appendix A.1.
     Raises ValueError for fewer than two examples.
     """
@@ -162,7 +156,7 @@ def noise_scale(
 
 
 def _both_passes(
-    params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model
+    params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model
 ) -> tuple[tuple[Float[Array, "batch _"], ...], tuple[Float[Array, "batch _"], ...]]:
     check_batch(inputs)
     return in_float32_or_finer(deltas_and_activations(params, inputs, targets, model))

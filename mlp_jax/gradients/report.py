@@ -116,7 +116,7 @@ def _cells(c: Comparison) -> tuple[str, ...]:
 
 
 def _said(comparison: Comparison | None) -> list[str]:
-    """The line below a row, where there is anything to say."""
+    """The line below a row, if there is anything to say."""
     if comparison is None or (comparison.path == "all" and not comparison.remark):
         return []
     wrong = f"{comparison.wrong:,} wrong" + f" in {comparison.where}" * bool(comparison.where)

@@ -8,13 +8,12 @@ from math import isfinite
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from mlp_jax.activations import gradient_through
-from mlp_jax.backprop import GradientRule, average_gradient, backward_pass
+from mlp_jax.backward import GradientRule, average_gradient, backward_pass
 from mlp_jax.gradients.nudges import suggested_pass
-from mlp_jax.network import Layer, Model, Params, forward_pass, init_params, sizes_of
+from mlp_jax.network import ExampleWeights, Inputs, Layer, Model, Params, Targets, forward_pass, init_params, sizes_of
 
 
 def feedback_alignment(key: PRNGKeyArray, sizes: tuple[int, ...]) -> GradientRule:
@@ -25,11 +24,13 @@ def feedback_alignment(key: PRNGKeyArray, sizes: tuple[int, ...]) -> GradientRul
     """
     feedback = init_params(key, sizes)
 
-    def rule(params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model = Model()) -> Params:
+    def rule(
+        params: Params, inputs: Inputs, targets: Targets, model: Model, weights: ExampleWeights | None = None
+    ) -> Params:
         _check_sizes(params, sizes)
         weighted_sums, activations = forward_pass(params, inputs, model)
         deltas = backward_pass(_like(feedback, params), weighted_sums, targets, model)
-        return average_gradient(params, deltas, activations[:-1])
+        return average_gradient(params, deltas, activations[:-1], weights)
 
     return rule
 
@@ -41,26 +42,26 @@ def direct_feedback_alignment(key: PRNGKeyArray, sizes: tuple[int, ...]) -> Grad
     layer are Gaussian with standard deviation 1 / sqrt(n). Source: Nokland 2016, https://arxiv.org/abs/1609.01596.
     """
     keys = jax.random.split(key, len(sizes))
-    feedback = [jax.random.normal(k, (sizes[-1], n)) / n**0.5 for k, n in zip(keys, sizes[1:-1], strict=False)]
+    shapes = [(sizes[-1], n) for n in sizes[1:-1]]
+    feedback = [jax.random.normal(k, s, jnp.float32) / s[1] ** 0.5 for k, s in zip(keys, shapes, strict=False)]
 
-    def rule(params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model = Model()) -> Params:
+    def rule(
+        params: Params, inputs: Inputs, targets: Targets, model: Model, weights: ExampleWeights | None = None
+    ) -> Params:
         _check_sizes(params, sizes)
         weighted_sums, activations = forward_pass(params, inputs, model)
         delta = backward_pass(params[-1:], weighted_sums[-1:], targets, model)[0]
         deltas = (
-            gradient_through(model.hidden, z, delta @ weights.astype(delta.dtype))
-            for weights, z in zip(feedback, weighted_sums[:-1], strict=True)
+            gradient_through(model.hidden, z, delta @ matrix.astype(delta.dtype))
+            for matrix, z in zip(feedback, weighted_sums[:-1], strict=True)
         )
-        return average_gradient(params, (*deltas, delta), activations[:-1])
+        return average_gradient(params, (*deltas, delta), activations[:-1], weights)
 
     return rule
 
 
 def sign_symmetric(
-    params: Params,
-    inputs: Float[ArrayLike, "*batch n_in"],
-    targets: Float[ArrayLike, "*batch n_out"],
-    model: Model = Model(),
+    params: Params, inputs: Inputs, targets: Targets, model: Model, weights: ExampleWeights | None = None
 ) -> Params:
     """Errors go back through the signs of the weights, all of the size that `init_params` gives weights, 1/sqrt(n_in).
 
@@ -69,7 +70,7 @@ def sign_symmetric(
     weighted_sums, activations = forward_pass(params, inputs, model)
     signs = tuple(Layer(jnp.sign(w) / w.shape[1] ** 0.5, b) for w, b in params)
     deltas = backward_pass(signs, weighted_sums, targets, model)
-    return average_gradient(params, deltas, activations[:-1])
+    return average_gradient(params, deltas, activations[:-1], weights)
 
 
 def suggested_activations(step: float = 0.5) -> GradientRule:
@@ -82,9 +83,11 @@ def suggested_activations(step: float = 0.5) -> GradientRule:
     if not isfinite(step):
         raise ValueError(f"the step is {step}: expected a finite number; 0.5 is backpropagation")
 
-    def rule(params: Params, inputs: ArrayLike, targets: ArrayLike, model: Model = Model()) -> Params:
+    def rule(
+        params: Params, inputs: Inputs, targets: Targets, model: Model, weights: ExampleWeights | None = None
+    ) -> Params:
         _, deltas, activations = suggested_pass(params, inputs, targets, step, model)
-        return average_gradient(params, deltas, activations[:-1])
+        return average_gradient(params, deltas, activations[:-1], weights)
 
     return rule
 

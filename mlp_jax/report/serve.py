@@ -8,17 +8,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 NAMES = ("127.0.0.1", "localhost")
-"""By which this machine calls itself. Who forwards a port may call it by another number: ports are not compared."""
+"""Names of this machine for itself. Ports are not compared, because a forwarded port may have another number."""
 
 
 class PageServer(ThreadingHTTPServer):
     """Serves one page at / on a port of 127.0.0.1 to who calls it by that name, or by localhost.
 
-    Another name that leads here is a stranger's page that had its own name point at this machine (DNS rebinding) to
-    read what is served: it is refused.
+    Any other name is refused: another site may have pointed its own name at this machine to read the page (DNS
+    rebinding).
     """
 
-    daemon_threads = True  # a browser that keeps its connection open keeps nobody from ending this
+    daemon_threads = True  # so that a connection that a browser keeps open does not delay the end
 
     def __init__(self, page: str, port: int) -> None:
         try:
@@ -29,7 +29,7 @@ class PageServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Where a browser finds the page."""
+        """The page's address for a browser."""
         return f"http://127.0.0.1:{self.server_port}/"
 
 
@@ -39,12 +39,6 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "mlp-jax", ""
 
     def do_GET(self) -> None:
-        self._answer(with_page=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(with_page=False)
-
-    def _answer(self, *, with_page: bool) -> None:
         if [host.partition(":")[0] for host in self.headers.get_all("Host", [])] not in [[name] for name in NAMES]:
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "this page is for 127.0.0.1 alone")
             return
@@ -59,18 +53,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Security-Policy", "frame-ancestors 'none'")  # which a meta tag cannot say
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         self.end_headers()
-        if with_page:
+        if self.command == "GET":
             with suppress(ConnectionError):  # somebody closed the tab
                 self.wfile.write(self.server.page)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - what it is called there
-        """Say nothing: what the page is asked for is no news."""
+    do_HEAD = do_GET  # noqa: N815 - the name that the base class looks for
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the base class
+        """Log nothing."""
 
 
 def serve(page: str, announce: Callable[[str], object], port: int = 0) -> None:
     """Serve the page until Control-C; `announce` is told its address once it can be asked for.
 
-    port: of 127.0.0.1, a free one for 0. Raises OSError where it is taken, or no port.
+    port: of 127.0.0.1, a free one for 0. Raises OSError if it is taken, or no port.
     """
     with PageServer(page, port) as server:
         before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""What is kept of a training run."""
+"""A training run on the disk."""
 
 from mlp_jax.runs.checkpoints import Checkpoints
 from mlp_jax.runs.params import load_params, save_params

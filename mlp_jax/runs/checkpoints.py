@@ -1,16 +1,12 @@
-"""Where training stood, kept so that it can go on from there whatever stopped it."""
+"""Checkpoints: the state of training after an epoch, on the disk, to resume from."""
 
 import hashlib
 import json
-import logging
 import math
-import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +14,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
+from safetensors import safe_open
+from safetensors.numpy import load_file, save
 
-from mlp_jax.runs.files import UNFINISHED
+from mlp_jax.runs.files import UNFINISHED, replace_file, sync
 from mlp_jax.runs.run import RunError
 
-STATE, FACTS, SUMS = "state", "facts.json", "SHA256SUMS"
-DAMAGED = ".damaged"
+DOCUMENT = "checkpoint"
+"""The only key of the file's metadata: safetensors writes several in random order."""
+SUFFIX, DAMAGED = ".safetensors", ".damaged"
+NO_DIGEST = b"0" * 64
+DIGEST = re.compile(rb'sha256\\": \\"([0-9a-f]{64})\\"')
+INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+NATIVE = {"bool", "bfloat16", "float16", "float32", "float64"} | INTEGERS
+"""The dtypes that every safetensors reads into NumPy arrays; arrays of any other are kept as their bytes."""
 
 
 class Checkpoints:
-    """The checkpoints of one run: the last few, and the best by test accuracy.
+    """The checkpoints of one run: the last few, and the best by score.
 
-    directory: holds a directory for each checkpoint, named after its epoch: the arrays as Orbax writes them, under
-        names like state.params[0].weights; facts.json; and SHA256SUMS of all these files, which `sha256sum -c` checks.
-    every: seconds at least from one checkpoint to the next that is due, 0 or more; 0 makes each epoch's due.
-    keep: how many of the last are kept, 1 or more.
-    metrics: a file that reaches the disk before any checkpoint counts, so that none is ahead of it.
-    report: is told of all that is skipped or moved aside, a line each, in the thread that calls.
+    directory: holds EPOCH.safetensors for each checkpoint: the arrays, named like state.params[0].weights, and in the
+        metadata the facts and the SHA-256 of the file.
+    every: seconds between two checkpoints at least, 0 or more; with 0, every epoch gets one. keep: how many of the last
+        are kept, 1 or more. Others raise ValueError.
+    metrics: a file that is brought to the disk before each checkpoint, so that no checkpoint is ahead of it.
+    report: called with a line for each file that is skipped or moved aside, in the caller's thread.
 
-    A checkpoint is written beside the others, brought to the disk and then renamed, in a thread of its own: a process
-    that is killed leaves the checkpoints before, and so does a power failure. In a run of several processes the first
-    alone has this object; Orbax does not wait for the others.
-
-    The first to be written imports Orbax there, which costs less beside training than beside compiling. Raises
-    ValueError for an `every` or a `keep` out of its range.
+    A thread writes each checkpoint beside the others, brings it to the disk and renames it; only then is an older one
+    deleted. If the process is killed or the power fails, the checkpoints before remain. Of several processes only the
+    first has this object.
     """
 
     def __init__(
@@ -54,245 +55,194 @@ class Checkpoints:
         report: Callable[[str], None] = lambda line: None,
     ):
         if not 0 <= every < math.inf:
-            raise ValueError(f"there are to be {every} s between two checkpoints: expected 0 or more")
+            raise ValueError(f"every is {every}: expected the seconds between two checkpoints, 0 or more")
         if keep < 1:
-            raise ValueError(f"{keep} checkpoints are to be kept: expected 1 or more")
+            raise ValueError(f"keep is {keep}: expected how many checkpoints are kept, 1 or more")
         self._directory, self._every, self._keep, self._metrics, self._report = directory, every, keep, metrics, report
-        self._accuracies: dict[int, float] = {}  # by epoch, of the checkpoints that are there
+        self._scores: dict[int, float] = {}  # by epoch, of the checkpoints that are there
         self._damaged: list[Path] = []
         self._due = -math.inf
         self._pending: tuple[int, Future[None]] | None = None
         self._writer = ThreadPoolExecutor(1, "checkpoints")
 
     def due(self) -> bool:
-        """Whether it is time for one; while one is being written it is not, unless each epoch is to have its own."""
+        """Whether it is time for a checkpoint: not while one is being written, unless every epoch is to have one."""
         writing = self._pending is not None and not self._pending[1].done()
         return time.monotonic() >= self._due and (self._every == 0 or not writing)
 
-    def save(self, state: PyTree, *, epoch: int, test_accuracy: float, facts: Mapping[str, Any] | None = None) -> None:
-        """Keep where training stands after `epoch`: on the host when this returns, on the disk soon after.
+    def save(self, state: PyTree, *, epoch: int, score: float, facts: Mapping[str, Any] | None = None) -> None:
+        """Keep the state after `epoch`: copied when this returns, on the disk soon after.
 
         state: any pytree of arrays, typed random keys among them. It may be donated afterwards.
-        test_accuracy: of the state, in [0, 1]. What has no number is never the best.
-        facts: what else to know of it, such as JSON can hold.
+        score: of the state; the best has the highest, and the earliest of equal ones. NaN is never the best.
+        facts: anything else to know about the state that JSON can hold.
 
-        Waits for the checkpoint before. Once an epoch has a checkpoint it keeps that one. Raises OSError where the
-        one before could not be written, ValueError and TypeError for facts that JSON cannot hold.
+        Waits for the checkpoint before. An epoch that has a checkpoint keeps it. Raises OSError if the one before
+        could not be written, ValueError or TypeError if JSON cannot hold the facts.
         """
         self.finish()
-        if epoch in self._accuracies:
+        if epoch in self._scores:
             return
-        text = json.dumps({"epoch": epoch, "test_accuracy": test_accuracy, **(facts or {})}, indent=2) + "\n"
-        self._move_aside(epoch)
-        leaves = _on_host(state)
-        self._accuracies[epoch] = _comparable(test_accuracy)
-        self._pending = epoch, self._writer.submit(self._write, leaves, text, epoch)
+        document = {"sha256": NO_DIGEST.decode(), "facts": {"epoch": epoch, "score": score, **(facts or {})}}
+        json.dumps(document)  # raises here and not in the thread
+        while self._damaged:
+            path = self._damaged.pop(0)
+            aside = path.rename(path.with_name(path.name + DAMAGED))
+            self._report(f"{path} is moved aside, to {aside.name}")
+        self._scores[epoch] = score
+        self._pending = epoch, self._writer.submit(self._write, epoch, _on_host(state), document)
         self._due = time.monotonic() + self._every
 
     def finish(self) -> None:
-        """Wait until the checkpoint on its way is on the disk; to be called on every way out.
+        """Wait until the checkpoint that is being written is on the disk; a process that ends without it may lose that.
 
-        A process that ends without may lose that checkpoint, not those before. Raises OSError where it could not be
-        written.
+        Raises OSError if the checkpoint could not be written.
         """
         if self._pending is None:
             return
-        epoch, written = self._pending
+        (epoch, written), self._pending = self._pending, None
         try:
             written.result()
         except Exception as error:
-            self._pending = None
-            del self._accuracies[epoch]
-            raise OSError(f"the checkpoint {self._path(epoch)} cannot be written ({_said(error)})") from error
-        self._pending = None
+            del self._scores[epoch]
+            raise OSError(f"epoch {epoch} has no checkpoint: {_first_line(error)}") from error
 
     def latest(self, like: PyTree) -> tuple[PyTree, dict[str, Any]] | None:
-        """The state and the facts of the newest checkpoint that is whole, or None where there never was one.
+        """The state and the facts of the newest undamaged checkpoint, or None if there never was a checkpoint.
 
-        like: a state of the same structure, shapes and dtypes.
-
-        A checkpoint is whole when all its files have their SHA-256 and its arrays the names, shapes and dtypes of
-        `like`. Others are reported and skipped, and moved aside when training goes on and the next one is saved. Raises
-        RunError where something lies there and nothing can be used, since training would start afresh unnoticed.
+        A checkpoint is undamaged if the file has its SHA-256 and its arrays have the names, shapes and dtypes of the
+        state `like`. All others are reported, skipped, and moved aside when the next one is saved. Raises RunError if
+        there are files but no undamaged checkpoint, because training would silently start afresh, and OSError if the
+        directory cannot be read.
         """
         self.finish()
-        self._accuracies, self._damaged = {}, []
-        try:
-            found = sorted(self._directory.iterdir())
-        except FileNotFoundError:
+        self._scores, self._damaged = {}, []
+        if not self._directory.exists():
             return None
-        except OSError as error:
-            raise RunError(f"{self._directory} cannot be read ({error})") from error
         epochs, useless = [], []
-        for path in found:
-            kind = re.fullmatch(f"(0|[1-9][0-9]*)({UNFINISHED}|{DAMAGED})?", path.name)
-            if kind is None:
+        for path in sorted(self._directory.iterdir()):
+            name = re.fullmatch(rf"(0|[1-9][0-9]*){SUFFIX}({UNFINISHED}|{DAMAGED})?", path.name)
+            if name is None:
                 useless.append(self._skip(path, "it is no checkpoint"))
-            elif kind[2] == DAMAGED:
+            elif name[2] == DAMAGED:
                 useless.append(f"{path.name}: it was moved aside")
-            elif kind[2] == UNFINISHED:  # all that is left of a run that was killed before its first checkpoint
-                self._skip(path, "it was being written, or deleted, when the process ended")
+            elif name[2] == UNFINISHED:  # nothing is lost: the process was killed before this checkpoint counted
+                self._skip(path, "it was being written when the process ended")
             else:
-                epochs.append(int(path.name))
+                epochs.append(int(name[1]))
         newest = None
         for epoch in sorted(epochs, reverse=True):
             path = self._path(epoch)
             try:
+                facts = _document(path)["facts"]
+                if facts["epoch"] != epoch:
+                    raise ValueError(f"it is the checkpoint of epoch {facts['epoch']}")
                 if newest is None:
-                    newest = _read(path, like)
-                self._accuracies[epoch] = _comparable(json.loads((path / FACTS).read_text())["test_accuracy"])
-            except Exception as error:  # whatever lies there
-                useless.append(self._skip(path, _said(error)))
+                    newest = _read(path, like), facts
+                self._scores[epoch] = float(facts["score"])
+            except Exception as error:  # anything may lie there
+                useless.append(self._skip(path, _first_line(error)))
                 self._damaged.append(path)
         if newest is None and useless:
             raise RunError(
-                f"{self._directory} has nothing to go on from ({'; '.join(useless)}): "
-                "put a whole checkpoint there, or begin a new run"
+                f"{self._directory} has no checkpoint to resume from ({'; '.join(useless)}): "
+                "put an undamaged one there, or begin a new run"
             )
         return newest
 
     def _path(self, epoch: int) -> Path:
-        return self._directory / str(epoch)
+        return self._directory / f"{epoch}{SUFFIX}"
 
     def _skip(self, path: Path, reason: str) -> str:
         self._report(f"{path} is skipped: {reason}")
         return f"{path.name}: {reason}"
 
-    def _move_aside(self, epoch: int) -> None:
-        """Make room where a damaged checkpoint lies, or whatever it is."""
-        there = [path for path in {*self._damaged, self._path(epoch)} if path.exists() or path.is_symlink()]
-        for path in there:
-            aside = path.with_name(path.name + DAMAGED)
-            _delete(aside)
-            path.rename(aside)
-            self._report(f"{path} is moved aside, to {aside.name}")
-        self._damaged = []
-
-    def _write(self, leaves: dict[str, np.ndarray], facts: str, epoch: int) -> None:
+    def _write(self, epoch: int, arrays: dict[str, np.ndarray], document: dict[str, Any]) -> None:
         """Write a checkpoint, and delete those that are no longer kept."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for path in self._directory.glob(f"*{UNFINISHED}"):
-            _delete(path)
-        unfinished = self._path(epoch).with_suffix(UNFINISHED)
-        try:
-            unfinished.mkdir()
-            (unfinished / FACTS).write_text(facts)
-            _orbax().save((unfinished / STATE).absolute(), leaves)
-            lines = [f"{digest}  {name}\n" for name, digest in _sums(unfinished).items()]
-            (unfinished / SUMS).write_text("".join(lines))
-            for path in (*unfinished.rglob("*"), unfinished):
-                _bring_to_disk(path)
-            if self._metrics is not None:
-                _bring_to_disk(self._metrics)
-            unfinished.rename(self._path(epoch))
-        except BaseException:
-            with suppress(OSError):
-                _delete(unfinished)
-            raise
-        _bring_to_disk(self._directory)
-        best = max(self._accuracies, key=lambda epoch: (self._accuracies[epoch], -epoch))
-        for old in sorted(self._accuracies)[: -self._keep]:
+            path.unlink()
+        if self._metrics is not None:
+            sync(self._metrics)
+        replace_file(self._path(epoch), _encoded(arrays, document), lasting=True)
+        epochs = sorted(self._scores)
+        best = max(epochs, key=lambda epoch: -math.inf if math.isnan(self._scores[epoch]) else self._scores[epoch])
+        for old in epochs[: -self._keep]:
             if old != best:
-                del self._accuracies[old]
-                going = self._path(old).rename(self._path(old).with_suffix(UNFINISHED))  # never half a checkpoint
-                _delete(going)
+                del self._scores[old]
+                self._path(old).unlink()
 
 
 def _on_host(state: PyTree) -> dict[str, np.ndarray]:
-    """Copies of all leaves in their order, by name."""
-    names = [STATE + jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state)]
+    """Copies of all leaves in their order, by name, as safetensors needs them: in C order."""
+    names = ["state" + jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state)]
     arrays = jax.device_get([jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state)])
-    return {name: np.array(array) for name, array in zip(names, arrays, strict=True)}
+    return {name: np.array(array, order="C") for name, array in zip(names, arrays, strict=True)}
 
 
 def _like(array: np.ndarray, leaf: Any) -> Any:
-    """The array as the kind of thing that the leaf is."""
-    if _is_key(leaf):
-        return jax.random.wrap_key_data(jnp.array(array), impl=jax.random.key_impl(leaf))
-    return jnp.array(array) if isinstance(leaf, jax.Array) else array
+    """The array as the same kind of array as the leaf: of NumPy, of JAX, or typed random keys."""
+    if not isinstance(leaf, jax.Array):
+        return array
+    copied = jax.device_put(array, may_alias=False)  # jnp.array would compile a program for each shape
+    return jax.random.wrap_key_data(copied, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else copied
 
 
 def _is_key(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _read(directory: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
-    """The checkpoint in `directory`. Raises an exception of any kind where it is not whole."""
-    if not (directory / SUMS).is_file():
-        raise ValueError(f"it has no {SUMS}")
-    try:
-        kept = {name: digest for digest, name in map(str.split, (directory / SUMS).read_text().splitlines())}
-    except ValueError:
-        raise ValueError(f"its file {SUMS} is damaged") from None
-    found = _sums(directory)
-    for name in sorted({*kept, *found, FACTS}):
-        if name not in found:
-            raise ValueError(f"its file {name} is missing")
-        if kept.get(name) != found[name]:
-            raise ValueError(f"its file {name} is damaged: the SHA-256 is not that in {SUMS}")
-    facts = json.loads((directory / FACTS).read_text())
-    if str(facts["epoch"]) != directory.name:
-        raise ValueError(f"it is the checkpoint of epoch {facts['epoch']}")
-    arrays, expected = _orbax().restore((directory / STATE).absolute()), _on_host(like)
-    for name in dict.fromkeys((*expected, *arrays)):
+def _encoded(arrays: dict[str, np.ndarray], document: dict[str, Any]) -> bytearray:
+    """The content of a checkpoint's file, with its SHA-256 in the place of the document's NO_DIGEST."""
+    others = {name: array for name, array in arrays.items() if array.dtype.name not in NATIVE}
+    document = document | {"as_bytes": {name: (array.dtype.name, array.shape) for name, array in others.items()}}
+    kept = arrays | {name: array.reshape(-1).view(np.uint8) for name, array in others.items()}
+    content = bytearray(save(kept, {DOCUMENT: json.dumps(document)}))
+    start = content.index(NO_DIGEST)
+    content[start : start + len(NO_DIGEST)] = _digest(content, start)
+    return content
+
+
+def _digest(content: bytes | bytearray, start: int) -> bytes:
+    """The SHA-256, in hexadecimal, of the content with NO_DIGEST from `start` on."""
+    view, digest = memoryview(content), hashlib.sha256()
+    for part in (view[:start], NO_DIGEST, view[start + len(NO_DIGEST) :]):
+        digest.update(part)
+    return digest.hexdigest().encode()
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """The metadata of a file. Raises an exception of any kind if it is no checkpoint, or damaged."""
+    if not path.is_file():
+        raise ValueError("it is no file")
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata() or {}
+    if DOCUMENT not in metadata:
+        raise ValueError("it is no checkpoint")
+    return json.loads(metadata[DOCUMENT])
+
+
+def _read(path: Path, like: PyTree) -> PyTree:
+    """The state in a file. Raises an exception of any kind if it is damaged, or the state of another training."""
+    content = path.read_bytes()
+    digest = DIGEST.search(content)
+    if digest is None or _digest(content, digest.start(1)) != digest[1]:
+        raise ValueError("it is damaged: its SHA-256 is not the one kept in it")
+    arrays = load_file(path)
+    for name, (dtype, shape) in _document(path)["as_bytes"].items():
+        arrays[name] = arrays[name].view(jnp.dtype(dtype)).reshape(shape)
+    expected = _on_host(like)
+    for name in dict.fromkeys((*expected, *sorted(arrays))):
         one, other = (_described(each.get(name)) for each in (arrays, expected))
         if one != other:
             raise ValueError(f"{name} is {one} in it, but {other} in this training")
     leaves, structure = jax.tree.flatten(like)
-    return structure.unflatten(_like(arrays[name], leaf) for name, leaf in zip(expected, leaves, strict=True)), facts
-
-
-def _comparable(test_accuracy: float) -> float:
-    return -math.inf if math.isnan(test_accuracy) else test_accuracy
-
-
-def _orbax() -> Any:
-    """Orbax, for a process that neither waits for others nor knows of them."""
-    import orbax.checkpoint as ocp
-
-    logging.getLogger("absl").addFilter(_is_not_orbax)
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="alone"
-    )
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
-    return ocp.Checkpointer(handler, multiprocessing_options=alone)
-
-
-def _is_not_orbax(record: logging.LogRecord) -> bool:
-    """Whether a line of the log is worth showing: what Orbax fails at it raises as well."""
-    return "orbax" not in record.pathname
-
-
-def _sums(directory: Path) -> dict[str, str]:
-    """The SHA-256 of each file in the directory and all below, but for the file of sums itself, by relative path."""
-    sums = {}
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and path != directory / SUMS:
-            with path.open("rb") as file:
-                sums[path.relative_to(directory).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return sums
+    return structure.unflatten(_like(arrays[name], leaf) for name, leaf in zip(expected, leaves, strict=True))
 
 
 def _described(array: np.ndarray | None) -> str:
     return "missing" if array is None else f"{array.dtype}{list(array.shape)}"
 
 
-def _said(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _bring_to_disk(path: Path) -> None:
-    """Return when a file, or the list of names in a directory, would survive a power failure."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,17 +1,17 @@
-"""Files that are at any moment the old one or the new one, whatever ends the process."""
+"""Replacing a file in one step: at any moment it is the old one or the new one, even if the process is killed."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 UNFINISHED = ".unfinished"
-"""What the name of a file ends with while it is being written."""
+"""The end of a file's name while the file is being written."""
 
 
-def replace_file(path: Path, content: bytes, *, lasting: bool = False) -> None:
-    """Put a file in place of the one before, if any, in one step.
+def replace_file(path: Path, content: bytes | bytearray, *, lasting: bool = False) -> None:
+    """Write a file, or replace the one that is there. Raises OSError, which names `path`, if it cannot be written.
 
-    lasting: whether to wait until it is on the disk, and would survive a power failure. Raises OSError, which names
-    `path`, where it cannot be written.
+    lasting: whether to wait until the file would survive a power failure.
     """
     unfinished = path.with_name(path.name + UNFINISHED)
     try:
@@ -21,5 +21,18 @@ def replace_file(path: Path, content: bytes, *, lasting: bool = False) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(unfinished, path)
+        if lasting:
+            sync(path.parent)
     except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink()
         raise OSError(f"{path} cannot be written ({error.strerror or error})") from error
+
+
+def sync(path: Path) -> None:
+    """Return when a file's content, or the names in a directory, would survive a power failure."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

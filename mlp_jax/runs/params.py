@@ -1,4 +1,4 @@
-"""Parameters in a file that any other tool can open."""
+"""Parameters in a safetensors file, which other tools can open as well."""
 
 import json
 from collections.abc import Iterator
@@ -20,40 +20,39 @@ from mlp_jax.network import Layer, Model, Params, check_params, sizes_of
 from mlp_jax.runs.files import replace_file
 
 DESCRIPTION = "mlp_jax"
-"""The metadata's only key: safetensors writes several in random order, but equal networks make equal files."""
+"""The only key of the metadata: safetensors writes several in random order, but equal networks make equal files."""
 FORMAT = (
-    "layers.N.weights (n_out, n_in) and layers.N.biases (n_out,) make of activations a, layer by layer, "
-    "sigma(weights a + biases); sigma is `hidden`, in the last layer `output`"
+    "layer N maps activations a to sigma(weights a + biases), with layers.N.weights (n_out, n_in) and "
+    "layers.N.biases (n_out,); sigma is `hidden`, in the last layer `output`"
 )
 
 
 def save_params(path: str | Path, params: Params, model: Model | None = None) -> None:
     """Write the parameters as safetensors, named layers.0.weights, layers.0.biases, layers.1.weights and so on.
 
-    model: if given, kept in the file's metadata, as JSON: the names of hidden, output and cost, the sizes, and how all
-        this is meant. Functions of your own are called what Python calls them, with their module.
+    model: if given, described in the file's metadata, as JSON: the names of hidden, output and cost, the sizes, and
+        what the arrays mean. Your own functions are named as in Python, with their module.
 
-    What was at `path` before is replaced in one step: at any moment there is either the old file or the new one.
-    Raises OSError where it cannot be written.
+    A file that is there is replaced in one step. Raises OSError if the file cannot be written.
     """
     tensors = {
-        f"layers.{number}.{name}": np.asarray(array, order="C")  # safetensors writes memory as it lies
+        f"layers.{number}.{name}": np.asarray(array, order="C")  # safetensors copies the memory, whatever the strides
         for number, layer in enumerate(params)
         for name, array in layer._asdict().items()
     }
-    metadata = None if model is None else {DESCRIPTION: json.dumps(_description(params, model))}
+    about = {"format": FORMAT, "sizes": sizes_of(params), **names_of(model)} if model else None
     try:
-        content = save(tensors, metadata)
+        content = save(tensors, about and {DESCRIPTION: json.dumps(about)})
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written ({error})") from error
-    replace_file(Path(path), content)  # safetensors itself makes files that their owner alone reads
+    replace_file(Path(path), content)  # safetensors itself would let only the owner read it
 
 
 def load_params(path: str | Path) -> Params:
     """The parameters that `save_params` wrote, bit for bit.
 
-    Raises OSError for a file that cannot be read, and ValueError for one that is damaged, holds no network, or holds
-    float64 while JAX is not to use it.
+    Raises OSError if the file cannot be read, and ValueError if it is damaged, holds no network, or holds float64
+    while JAX has float64 disabled.
     """
     with _damage_named(path):
         tensors = load_file(path)
@@ -67,10 +66,9 @@ def load_params(path: str | Path) -> Params:
 
 
 def load_model(path: str | Path) -> Model | None:
-    """The model that `save_params` kept with the parameters.
+    """The model that `save_params` wrote; None if there is none, or if it has functions that are not of this package.
 
-    None where it kept none, or one with functions that are not this package's. Raises OSError for a file that cannot
-    be read, and ValueError for one that is damaged.
+    Raises OSError if the file cannot be read, and ValueError if it is damaged.
     """
     with _damage_named(path), safe_open(path, framework="np") as file:
         metadata = file.metadata() or {}
@@ -85,31 +83,20 @@ def load_model(path: str | Path) -> Model | None:
     return None if hidden is None or output is None or cost is None else Model(hidden, output, cost)
 
 
-def _description(params: Params, model: Model) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "sizes": sizes_of(params),
-        **names_of(model),
-    }
-
-
 def names_of(model: Model) -> dict[str, str]:
-    """What a model's hidden and output activation functions and its cost are called, by these three words."""
-    return {
-        "hidden": _name_of(model.hidden, activations),
-        "output": _name_of(model.output, activations),
-        "cost": _name_of(model.cost, costs),
-    }
+    """The names of a model's functions: {"hidden": ..., "output": ..., "cost": ...}."""
+    hidden, output = (_name_of(activation, activations) for activation in (model.hidden, model.output))
+    return {"hidden": hidden, "output": output, "cost": _name_of(model.cost, costs)}
 
 
-def _functions(room: ModuleType, kind: type) -> dict[str, Any]:
-    """The room's activation functions, or costs, by name."""
-    return {name: value for name, value in vars(room).items() if isinstance(value, kind)}
+def _functions(module: ModuleType, kind: type) -> dict[str, Any]:
+    """The activation functions, or costs, of a module by name."""
+    return {name: value for name, value in vars(module).items() if isinstance(value, kind)}
 
 
-def _name_of(function: Activation | Cost, room: ModuleType) -> str:
-    """The room's name for a function; one that is not the room's has its module before it, and so a dot."""
-    for name, known in _functions(room, type(function)).items():
+def _name_of(function: Activation | Cost, module: ModuleType) -> str:
+    """The name of a function of `module`; any other has its own module in front, and so a dot."""
+    for name, known in _functions(module, type(function)).items():
         if known == function:
             return name
     value = function.value
@@ -117,7 +104,7 @@ def _name_of(function: Activation | Cost, room: ModuleType) -> str:
 
 
 def _unrounded(tensor: np.ndarray, name: str) -> jax.Array:
-    """For JAX, in the type that it has; ValueError where that is no floating point or JAX would round it."""
+    """The tensor for JAX in its own dtype; ValueError if that is not floating point, or if JAX would round it."""
     array = jnp.asarray(tensor)
     if array.dtype != tensor.dtype or not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(
@@ -129,8 +116,8 @@ def _unrounded(tensor: np.ndarray, name: str) -> jax.Array:
 
 @contextmanager
 def _damage_named(path: str | Path) -> Iterator[None]:
-    """Meanwhile what safetensors cannot make sense of is a ValueError."""
+    """Within it, a file that safetensors cannot read is a ValueError."""
     try:
         yield
-    except (SafetensorError, AttributeError) as error:  # the latter for types that NumPy does not have
+    except (SafetensorError, AttributeError) as error:  # AttributeError for dtypes that NumPy does not have
         raise ValueError(f"{path} is damaged, or no safetensors file ({error})") from error

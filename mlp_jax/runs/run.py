@@ -1,4 +1,4 @@
-"""A run's directory: the settings, a line of metrics an epoch, the parameters."""
+"""The directory of a run: its settings, one line of metrics per epoch, and its parameters."""
 
 import fcntl
 import json
@@ -7,6 +7,7 @@ import platform
 import time
 import weakref
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +21,7 @@ CONFIG, METRICS, PARAMS, LOCK = "config.json", "metrics.jsonl", "params.safetens
 
 
 class RunError(ValueError):
-    """A directory that cannot be made a run's, or is not one; the message says why."""
+    """A directory that is no run, or cannot become one; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,11 @@ class Run:
     """A directory that holds one training run.
 
     directory: holds config.json, metrics.jsonl, params.safetensors, and `lock` with the id of the process that trains.
-    config: what is needed to run it again.
-    lock: held by who trains, see `create`.
+    config: the settings that repeat the run, and the versions it began with.
+    lock: held by the process that trains; None for reading.
 
-    A file that is replaced is at any moment the old one or the new one, and a process that is killed loses nothing
-    it had written. After a power failure the last lines of metrics and the last parameters may be missing or old,
-    but for those that a checkpoint needs.
+    Files are replaced in one step, and a killed process loses nothing that it had written. After a power failure the
+    last metrics and parameters may be missing or old, except for the metrics that a checkpoint needs.
     """
 
     directory: Path
@@ -42,12 +42,12 @@ class Run:
 
     @classmethod
     def create(cls, directory: Path | None, config: Mapping[str, Any], *, lock: bool = True) -> "Run":
-        """A new run in `directory`, or in a new one under runs/ that is named after the time of day.
+        """A new run in `directory`, or in a new one under runs/ that is named after the time.
 
-        config: settings that JSON can hold; the versions of what matters are added.
-        lock: whether other processes are kept from training here. A run within another is kept by that one's lock.
+        config: settings that JSON can hold; the versions of Python and the main packages are added.
+        lock: whether to keep other processes from training here. A run inside another is protected by the outer lock.
 
-        Raises RunError where something is in the directory already, and OSError where it cannot be made.
+        Raises RunError if the directory is not empty, and OSError if it cannot be made.
         """
         if directory is None:
             directory = _new_directory(Path("runs"))
@@ -55,18 +55,18 @@ class Run:
             raise RunError(f"{directory} is there already and no directory: give --out a new directory")
         directory.mkdir(parents=True, exist_ok=True)
         if (directory / CONFIG).is_file() and (directory / LOCK).is_file():
-            Lock(directory).release()  # says so where somebody is training there
-        _refuse_what_is_there(directory)
+            Lock(directory).release()  # raises if another process is training there
+        _refuse_files(directory)
         held = Lock(directory) if lock else None
-        _refuse_what_is_there(directory)  # another process may have come between looking and locking, and be gone
-        run = cls(directory, {**config, "versions": _versions()}, held)
-        replace_file(directory / CONFIG, _as_text(run.config), lasting=True)
+        _refuse_files(directory)  # again: another process may have made a run before this one had the lock
+        run = cls(directory, {}, held)
+        run.amend(**{**config, "versions": _versions()})
         (directory / METRICS).touch()
         return run
 
     @classmethod
     def open(cls, directory: Path) -> "Run":
-        """The run that was kept in `directory`. Raises RunError where there is none."""
+        """The run in `directory`, for reading. Raises RunError if there is none."""
         if not (directory / CONFIG).is_file():
             raise RunError(f"{directory} is no run: there is no {CONFIG} in it; mlp-jax train makes runs")
         try:
@@ -79,52 +79,44 @@ class Run:
 
     @classmethod
     def resume(cls, directory: Path) -> "Run":
-        """The run that was kept in `directory`, to go on with. Raises RunError where none is, or where one goes on."""
-        cls.open(directory)  # no lock is left in a directory that is no run
+        """The run in `directory`, to train on. RunError if there is none, if it is locked, or if 0.1 began it."""
+        _refuse_old(cls.open(directory))  # before locking, which would leave a file in a directory that is no run
         lock = Lock(directory)
         return replace(cls.open(directory), lock=lock)
 
     def differences(self, config: Mapping[str, Any], ignore: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
-        """The settings that were others when the run began, by name: the one kept, the one given.
+        """The settings that differ from those of the run, by name: (the run's, the given one); None if missing.
 
-        ignore: names of settings that may differ. Versions are none: see `other_versions`.
-
-        A setting that one side does not have is None there.
+        ignore: names of settings that may differ. Versions are not compared: see `other_versions`.
         """
         given = json.loads(json.dumps(dict(config)))
-        names = dict.fromkeys((*self.config, *given))
-        return {
-            name: (self.config.get(name), given.get(name))
-            for name in names
-            if name not in {*ignore, "versions"} and self.config.get(name) != given.get(name)
-        }
+        pairs = {name: (self.config.get(name), given.get(name)) for name in {**self.config, **given}}
+        return {name: pair for name, pair in pairs.items() if name not in {*ignore, "versions"} and pair[0] != pair[1]}
 
     def other_versions(self) -> dict[str, tuple[str | None, str]]:
-        """What is installed in another version than when the run began, by name: that version, the one installed."""
+        """The packages whose version has changed since the run began, by name: (version then, version installed)."""
         kept = self.config.get("versions")
         kept = kept if isinstance(kept, dict) else {}
         return {name: (kept.get(name), here) for name, here in _versions().items() if kept.get(name) != here}
 
     def amend(self, **settings: Any) -> None:
-        """Keep these settings in place of those of the same name."""
+        """Replace the settings of these names in config.json, or add them."""
         self.config.update(json.loads(json.dumps(settings)))
-        replace_file(self.directory / CONFIG, _as_text(self.config), lasting=True)
+        content = json.dumps(self.config, indent=2) + "\n"
+        replace_file(self.directory / CONFIG, content.encode(), lasting=True)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Add one line to metrics.jsonl, whole. Raises OSError where it cannot be written."""
+        """Add one line to metrics.jsonl. Raises OSError if it cannot be written completely."""
         line = (json.dumps(metrics) + "\n").encode()
         with (self.directory / METRICS).open("ab", buffering=0) as file:
             if file.write(line) != len(line):
-                raise OSError(f"{self.directory / METRICS} has room for a part of a line only: is the disk full?")
+                raise OSError(f"{self.directory / METRICS} could take only a part of a line: is the disk full?")
 
     def rewind(self, epoch: int) -> list[dict[str, Any]]:
-        """Cut metrics.jsonl back to the lines of epochs 1 to `epoch`, which are returned.
-
-        Raises RunError where one of these is missing, is of another epoch or is no line of metrics.
-        """
+        """Cut metrics.jsonl back to epochs 1 to `epoch`, and return them. RunError if one is missing or damaged."""
         path = self.directory / METRICS
         content = path.read_bytes() if path.exists() else b""
-        *lines, _ = content.split(b"\n")  # what follows the last line break is no whole line
+        *lines, _ = content.split(b"\n")  # after the last line break there is at most a part of a line
         kept = []
         for number in range(1, epoch + 1):
             if number > len(lines):
@@ -143,32 +135,32 @@ class Run:
         return kept
 
     def close(self) -> None:
-        """Let other processes train here, as the end of this one does too, whatever ends it."""
+        """Let other processes train here. The end of this process, whatever ends it, does the same."""
         if self.lock is not None:
             self.lock.release()
 
     def save(self, params: Params, model: Model | None = None) -> None:
-        """Keep these parameters in place of any before; see `save_params`."""
+        """Write the parameters to params.safetensors; see `save_params`."""
         save_params(self.directory / PARAMS, params, model)
 
     def load(self) -> Params:
-        """The parameters kept last. Raises RunError where there are none."""
+        """The parameters written last. Raises RunError if there are none."""
         if not (self.directory / PARAMS).is_file():
             raise RunError(f"{self.directory} has no {PARAMS}: no parameters were kept")
         return load_params(self.directory / PARAMS)
 
 
 class Lock:
-    """The right of one process to train in a directory, until it is released, forgotten, or the process ends.
+    """The right of one process to train in a directory: until released, garbage collected, or the process ends.
 
-    Raises RunError where another process has it, which is named.
+    Raises RunError, which names the other process, if one holds the lock.
     """
 
     def __init__(self, directory: Path):
         handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         self.release = weakref.finalize(self, os.close, handle)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which the kernel undoes when the process is gone
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel releases it when the process ends
         except BlockingIOError:
             holder = os.pread(handle, 20, 0).decode().strip() or "that has just begun"
             self.release()
@@ -177,10 +169,21 @@ class Lock:
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
 
 
-def _refuse_what_is_there(directory: Path) -> None:
-    """Raise RunError where more is in the directory than what a process leaves that is killed as it makes a run."""
+def _refuse_files(directory: Path) -> None:
+    """Raise RunError if there are files, except those that a process leaves if it is killed as it makes a run."""
     if any(path.name not in (LOCK, CONFIG + UNFINISHED) for path in directory.iterdir()):
         raise RunError(f"{directory} is there already and not empty: give --out a new directory")
+
+
+def _refuse_old(run: Run) -> None:
+    """Raise RunError for a run of mlp_jax 0.1, which kept a directory for each checkpoint, written by Orbax."""
+    began, _ = run.other_versions().get("mlp_jax", (None, ""))
+    kept = any(path.name.isdecimal() and path.is_dir() for path in run.directory.glob("checkpoints/*"))
+    if kept or str(began).startswith("0.1."):
+        raise RunError(
+            f"{run.directory} was kept by mlp_jax 0.1, whose checkpoints 0.2 cannot read: begin a new run, or go on "
+            "with 0.1"
+        )
 
 
 def _versions() -> dict[str, str]:
@@ -188,18 +191,12 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
-def _as_text(config: Mapping[str, Any]) -> bytes:
-    return (json.dumps(config, indent=2) + "\n").encode()
-
-
 def _new_directory(parent: Path) -> Path:
-    """A directory under `parent` that was not there before."""
+    """A new directory under `parent`, named after the time."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in range(1, 1000):
         directory = parent / (stamp if number == 1 else f"{stamp}-{number}")
-        try:
+        with suppress(FileExistsError):
             directory.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return directory
-    raise RunError(f"{parent} holds a thousand runs of this very second: give --out a new directory")
+            return directory
+    raise RunError(f"{parent} has 999 runs of this second: give --out a new directory")

@@ -1,4 +1,4 @@
-"""A run's few snapshots of what its first layer looked for as it learned."""
+"""Snapshots of a run's first-layer weights after a few of its epochs."""
 
 import io
 from pathlib import Path
@@ -13,13 +13,13 @@ from mlp_jax.runs.run import RunError
 
 SNAPSHOTS = "snapshots.npz"
 NEURONS = 64
-"""How many neurons of the first layer are kept: enough to look at, and a wide layer does not fill the disk."""
+"""How many neurons of the first layer are kept, so that a wide layer does not fill the disk."""
 
 
 class Snapshots(NamedTuple):
     """First-layer weights after some epochs; epoch 0 is before training.
 
-    epochs: ascending, (kept,). weights: (kept, neurons, inputs), float16, for they are looked at and not used.
+    epochs: ascending, (kept,). weights: (kept, neurons, inputs), float16, because they are only drawn.
     """
 
     epochs: Integer[np.ndarray, " kept"]
@@ -27,9 +27,9 @@ class Snapshots(NamedTuple):
 
 
 def is_due(epoch: int, epochs: int) -> bool:
-    """Whether a snapshot is kept after this epoch of so many: 0, 1, 2, 3, 5, 8 and so on, and the last.
+    """Whether a snapshot is due after `epoch` of `epochs`: after 0, 1, 2, 3, 5, 8 and so on, and after the last.
 
-    Learning is fast first: Fibonacci's numbers are close together where most happens, and twelve reach epoch 144.
+    Weights change most in the first epochs, so Fibonacci's numbers suit: twelve snapshots reach epoch 144.
     """
     here, following = 0, 1
     while here < epoch:
@@ -38,18 +38,16 @@ def is_due(epoch: int, epochs: int) -> bool:
 
 
 def as_kept(params: Params) -> Float16[np.ndarray, "neurons inputs"]:
-    """First-layer weights of up to NEURONS neurons, cut to what float16 holds."""
+    """First-layer weights of up to NEURONS neurons, clipped to the range of float16."""
     return np.asarray(params[0].weights[:NEURONS], np.float32).clip(-65504, 65504).astype(np.float16)
 
 
 def keep_snapshot(directory: Path, epoch: int, params: Params) -> None:
-    """Add one to snapshots.npz in place of what was kept of this and later epochs, which a resumed run trains anew.
+    """Add a snapshot to snapshots.npz, in place of those of this and later epochs, which a resumed run trains again.
 
-    Raises OSError where it cannot be written, RunError where what is there is damaged.
+    Raises OSError if the file cannot be written, and RunError if the one that is there is damaged.
     """
-    weights = as_kept(params)[None]
-    kept = read_snapshots(directory)
-    epochs = np.array([epoch])
+    epochs, weights, kept = np.array([epoch]), as_kept(params)[None], read_snapshots(directory)
     if kept is not None:
         earlier = kept.epochs < epoch
         epochs = np.concatenate([kept.epochs[earlier], epochs])
@@ -60,21 +58,16 @@ def keep_snapshot(directory: Path, epoch: int, params: Params) -> None:
 
 
 def read_snapshots(directory: Path) -> Snapshots | None:
-    """Those that the run in `directory` kept; None where it kept none. Raises RunError where they are damaged."""
+    """The snapshots of the run in `directory`; None if it has none. Raises RunError if they are damaged."""
     path = directory / SNAPSHOTS
     if not path.is_file():
         return None
     try:
         with np.load(path, allow_pickle=False) as arrays:
             epochs, weights = arrays["epochs"], arrays["weights"]
-    except Exception as error:  # zip files and npy headers that are damaged raise almost anything
-        raise RunError(f"{path} is damaged ({error}): delete it, and earlier epochs are seen no more") from error
-    if (
-        weights.ndim != 3
-        or weights.dtype != np.float16
-        or epochs.shape != weights.shape[:1]
-        or not np.issubdtype(epochs.dtype, np.integer)
-        or not weights.size
-    ):
+    except Exception as error:  # a damaged zip file or npy header raises almost anything
+        raise RunError(f"{path} is damaged ({error}): delete it, and the earlier epochs will not be shown") from error
+    fits = weights.ndim == 3 and weights.size and epochs.shape == weights.shape[:1]
+    if not fits or weights.dtype != np.float16 or epochs.dtype.kind not in "iu":
         raise RunError(f"{path} holds no snapshots: epochs {epochs.shape}, weights {weights.dtype} {weights.shape}")
     return Snapshots(epochs, weights)

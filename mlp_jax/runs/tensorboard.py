@@ -9,16 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
-from mlp_jax.network import Params
+from mlp_jax.backward import deltas_and_activations
+from mlp_jax.data.dataset import Examples
+from mlp_jax.network import Model, Params, as_inputs, as_targets
 
 BINS = 30
 
 
 def check_tensorboard() -> None:
-    """Raises ValueError where the package tensorboard is missing, which event files are written with."""
+    """Raises ValueError if the package tensorboard, which writes event files, is missing."""
     try:
         import tensorboard.compat.proto.event_pb2  # noqa: F401
     except ImportError as error:
@@ -28,12 +32,12 @@ def check_tensorboard() -> None:
 
 
 class EventWriter:
-    """A new event file in a run's directory, beside those of earlier trainings that this one goes on from.
+    """A new event file in a run's directory, beside those that the run wrote before it was resumed.
 
-    directory: made where it is missing.
-    epoch: how many epochs are behind; what earlier files say of later ones is not shown any more.
+    directory: made if it is missing.
+    epoch: how many epochs are trained already; TensorBoard hides what earlier files say of later epochs.
 
-    Raises ValueError where the package tensorboard is missing, and OSError where the file cannot be made.
+    Raises ValueError if the package tensorboard is missing, and OSError if the file cannot be made.
     """
 
     def __init__(self, directory: Path, epoch: int = 0) -> None:
@@ -47,17 +51,20 @@ class EventWriter:
         self._append(Event(file_version="brain.Event:2"))
         self._append(Event(step=epoch + 1, session_log=SessionLog(status=SessionLog.START)))
 
-    def write(self, epoch: int, metrics: Mapping[str, float], params: Params, deltas: Sequence[ArrayLike]) -> None:
-        """Add an epoch: numbers by name, and how weights, biases and errors of each layer are distributed.
+    def write(
+        self, epoch: int, metrics: Mapping[str, float | None], params: Params, deltas: Sequence[ArrayLike]
+    ) -> None:
+        """Add an epoch: metrics that are not None, and histograms of each layer's weights, biases and errors.
 
-        deltas: an array of any shape for each layer. Numbers that are not finite are in no histogram. Either the whole
-        epoch is in the file or, where the process was killed meanwhile, nothing that TensorBoard would show. Raises
-        OSError where it cannot be written.
+        deltas: an array of any shape for each layer, as `deltas` returns them.
+
+        Histograms count finite numbers only. An epoch whose writing was interrupted is not shown. Raises OSError if
+        the file cannot be written.
         """
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        values = [Summary.Value(tag=name, simple_value=number) for name, number in metrics.items()]
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items() if value is not None]
         for number, (layer, delta) in enumerate(zip(params, deltas, strict=True)):
             for name, array in (layer._asdict() | {"deltas": delta}).items():
                 values.append(Summary.Value(tag=f"layers.{number}/{name}", histo=_histogram(array)))
@@ -69,6 +76,20 @@ class EventWriter:
         event.wall_time = time.time()
         with self._file.open("ab") as file:
             RecordWriter(file).write(event.SerializeToString())
+
+
+def deltas(params: Params, examples: Examples, model: Model) -> tuple[Float[Array, "examples _"], ...]:
+    """The error of every neuron for each example: one array (examples, n) for each layer.
+
+    In a run of several processes one of them may call it alone: it uses that process's devices only.
+    """
+    return _deltas(jax.device_get(params), examples, model)
+
+
+@jax.jit
+def _deltas(params: Params, examples: Examples, model: Model) -> tuple[Float[Array, "examples _"], ...]:
+    inputs, targets = as_inputs(examples.inputs, params), as_targets(examples.targets, params)
+    return deltas_and_activations(params, inputs, targets, model)[0]
 
 
 def _histogram(array: ArrayLike) -> Any:

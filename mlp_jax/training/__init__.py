@@ -1,14 +1,22 @@
 """Training: mini-batch stochastic gradient descent, an epoch as one compiled program."""
 
-from mlp_jax.training.devices import epoch_order
-from mlp_jax.training.epoch import TrainState, as_inputs, train_epoch, update
+from mlp_jax.training.divergence import DivergenceError
+from mlp_jax.training.epoch import train_epoch, train_population, update
 from mlp_jax.training.evaluation import Evaluation, evaluate
-from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit
-from mlp_jax.training.members import PopulationMetrics, init_population, member, start_population
-from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer, optimizer_maker
-from mlp_jax.training.population import fit_population
-from mlp_jax.training.population_epoch import train_population
-from mlp_jax.training.stream import images_in_chunk
+from mlp_jax.training.loop import EpochMetrics, epochs, fit, start_or_continue
+from mlp_jax.training.optimizer import LEARNING_RATE, current_rate, make_optimizer, with_rates_of
+from mlp_jax.training.plan import (
+    Plan,
+    TrainState,
+    check_patience,
+    check_sizes,
+    check_training,
+    count_steps,
+    member,
+)
+from mlp_jax.training.population import fit_population, init_population, start_population
+from mlp_jax.training.sharding import epoch_order
+from mlp_jax.training.stream import examples_in_chunk
 from mlp_jax.training.threads import use_cores_for_members, use_one_thread_if_small
 
 __all__ = [
@@ -16,23 +24,28 @@ __all__ = [
     "DivergenceError",
     "EpochMetrics",
     "Evaluation",
-    "PopulationMetrics",
+    "Plan",
     "TrainState",
-    "as_inputs",
-    "check_fit",
+    "check_patience",
+    "check_sizes",
+    "check_training",
+    "count_steps",
+    "current_rate",
     "epoch_order",
+    "epochs",
     "evaluate",
+    "examples_in_chunk",
     "fit",
     "fit_population",
-    "images_in_chunk",
     "init_population",
     "make_optimizer",
     "member",
-    "optimizer_maker",
+    "start_or_continue",
     "start_population",
     "train_epoch",
     "train_population",
     "update",
     "use_cores_for_members",
     "use_one_thread_if_small",
+    "with_rates_of",
 ]

@@ -1,62 +1,135 @@
-"""How well a network does on labelled images."""
+"""How well a network does on examples."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Integer, UInt8
+from jaxtyping import Array, Float, Integer
 
-from mlp_jax.network import Model, Params, loss, predict
-from mlp_jax.training.epoch import as_inputs
+from mlp_jax.data.dataset import Examples, check_examples
+from mlp_jax.network import Model, Params, as_inputs, as_targets, feedforward, loss, sizes_of
+from mlp_jax.training.plan import TrainState, check_targets, member
+
+AT_ONCE = 16
+"""Members of a population that are evaluated together: all would fill memory."""
 
 
 class Evaluation(NamedTuple):
-    """What `evaluate` finds.
+    """What `evaluate` finds; of a population, with a leading axis of members.
 
     loss: the mean cost.
-    confusion: how often an image of each class (row) got each answer (column), (classes, classes) integers.
+    score: of classes the accuracy, the fraction of examples whose highest output is their class, 0 to 1; of wanted
+        outputs R^2, 1 minus the squared error over that of always answering the mean, averaged over the outputs: 1 is
+        perfect, 0 no better than the mean, and it may be negative.
+    rmse: of wanted outputs the root of the mean squared error, in their unit, averaged over the outputs; else None.
+    confusion: of classes how often an example of each (row) got each answer (column), (n_out, n_out) integers; else
+        None, and for a population.
+
+    If the examples have weights, loss, score and rmse are weighted; the confusion matrix counts examples.
     """
 
-    loss: float
-    confusion: Integer[np.ndarray, "classes classes"]
+    loss: Any
+    score: Any
+    rmse: Any = None
+    confusion: Integer[np.ndarray, "n_out n_out"] | None = None
 
     @property
     def wrong(self) -> int:
-        """How many images got another answer than their label."""
+        """How many examples got another answer than their class."""
+        if self.confusion is None:
+            raise ValueError("there are no wrong answers to count: the targets are numbers, or there are many networks")
         return int(self.confusion.sum() - np.trace(self.confusion))
 
-    @property
-    def accuracy(self) -> float:
-        """The fraction of images whose answer is their label, 0 to 1."""
-        return int(np.trace(self.confusion)) / int(self.confusion.sum())
 
+def evaluate(params: Params, examples: Examples, model: Model) -> Evaluation:
+    """The mean cost and the score of a network on examples.
 
-def evaluate(
-    params: Params,
-    images: UInt8[ArrayLike, "n pixels"],
-    labels: Integer[ArrayLike, " n"],
-    model: Model = Model(),
-) -> Evaluation:
-    """The mean cost and the confusion matrix of a network on labelled images.
+    examples: in NumPy arrays, as `Dataset` takes them.
 
-    images: (n, pixels) uint8, 0 to 255. labels: (n,) from 0 to the number of outputs - 1. Raises ValueError for
-    images that are not uint8, labels out of range, or shapes that do not fit.
+    Raises ValueError for examples that `check_examples` refuses, and those that do not fit the network.
+
+    >>> from mlp_jax import Examples, Layer, Model, evaluate, identity
+    >>> params = (Layer(weights=jnp.array([[-1.0], [1.0]]), biases=jnp.zeros(2)),)
+    >>> examples = Examples(np.array([[-2.0], [0.5], [3.0], [1.0]]), np.array([0, 1, 1, 0]))
+    >>> found = evaluate(params, examples, Model(output=identity))
+    >>> found.score, found.wrong, found.confusion.tolist()
+    (0.75, 1, [[1, 1], [0, 2]])
     """
-    labels, classes = np.asarray(labels), len(params[-1].biases)
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"labels run from {labels.min()} to {labels.max()}: expected 0 to {classes - 1}")
-    cost, answers = _cost_and_answers(params, jnp.asarray(images), jnp.asarray(labels), model)
-    confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (labels, np.asarray(answers)), 1)
-    return Evaluation(float(cost), confusion)
+    examples = jax.tree.map(np.asarray, examples)
+    check_examples(examples, n_out=sizes_of(params)[-1])
+    check_targets(model, examples)
+    return evaluator(examples, model)(TrainState(params, (), jnp.int32(0)))
 
 
-@jax.jit
-def _cost_and_answers(
-    params: Params, images: Array, labels: Array, model: Model
-) -> tuple[Float[Array, ""], Integer[Array, " n"]]:
-    inputs = as_inputs(images, params)
-    targets = jax.nn.one_hot(labels, len(params[-1].biases), dtype=inputs.dtype)
-    return loss(params, inputs, targets, model), predict(params, inputs, model)
+def evaluator(examples: Examples, model: Model | Callable[..., Model]) -> Callable[[TrainState], Evaluation]:
+    """`evaluate` for the states of one network or of a population, again and again: the examples are placed once."""
+    inputs, targets = jax.device_put((examples.inputs, examples.targets))
+    weights = None if examples.weights is None else jax.device_put(examples.weights)
+
+    def evaluation(state: TrainState) -> Evaluation:
+        found = _loss_and_answers(state.params, state.model_params, inputs, targets, weights, model)
+        losses, answers = jax.device_get(found)
+        if examples.has_classes:
+            scores = np.average(answers == examples.targets, axis=-1, weights=examples.weights)
+            if np.ndim(state.epoch):
+                return Evaluation(losses, scores)
+            confusion = np.zeros(2 * sizes_of(state.params)[-1:], np.int64)
+            np.add.at(confusion, (np.asarray(examples.targets), answers[0]), 1)
+            return Evaluation(float(losses[0]), float(scores[0]), confusion=confusion)
+        scores, errors = _scores_of_numbers(answers, examples)
+        if np.ndim(state.epoch):
+            return Evaluation(losses, scores, errors)
+        return Evaluation(float(losses[0]), float(scores[0]), float(errors[0]))
+
+    return evaluation
+
+
+def _scores_of_numbers(
+    squared_errors: Float[np.ndarray, "members n_out"], examples: Examples
+) -> tuple[Float[np.ndarray, " members"], Float[np.ndarray, " members"]]:
+    """R^2 and the root mean squared error, each averaged over the outputs, from mean squared errors.
+
+    Of an output whose targets are all the same, R^2 is 1 if it is always right and else 0, as scikit-learn has it.
+    """
+    targets = np.asarray(examples.targets, np.float64)
+    mean = np.average(targets, axis=0, weights=examples.weights)
+    variance = np.average((targets - mean) ** 2, axis=0, weights=examples.weights)
+    squared_errors = squared_errors.astype(np.float64)
+    varied = targets.max(axis=0) > targets.min(axis=0)  # a variance may be rounding alone
+    r2 = np.where(varied, 1 - squared_errors / np.where(varied, variance, 1), squared_errors == 0)
+    return r2.mean(axis=-1), np.sqrt(squared_errors).mean(axis=-1)
+
+
+@partial(jax.jit, static_argnames="model")
+def _loss_and_answers(
+    params: Params,
+    model_params: dict[str, Array],
+    inputs: Array,
+    targets: Array,
+    weights: Array | None,
+    model: Model | Callable[..., Model],
+) -> tuple[Float[Array, " members"], Array]:
+    """The mean cost, and the class it answers to each example or the mean squared error of each output, of each member.
+
+    One network is a population of one, without the leading axis.
+    """
+
+    def of_one(own: tuple[Params, dict[str, Array]]) -> tuple[Array, Array]:
+        params, values = own
+        mine = model if isinstance(model, Model) else model(**values)
+        x, y = as_inputs(inputs, params), as_targets(targets, params)
+        outputs, cost = feedforward(params, x, mine), loss(params, x, y, mine, weights)
+        if targets.ndim == 1:
+            return cost, jnp.argmax(outputs, axis=-1)
+        fine = jnp.promote_types(outputs.dtype, jnp.float32)  # bfloat16 would round the targets
+        squares = (outputs.astype(fine) - targets.astype(fine)) ** 2
+        return cost, jnp.average(squares, axis=0, weights=weights)
+
+    own = params, model_params
+    if params[0].weights.ndim == 3 and len(params[0].weights) > 1:
+        return jax.lax.map(of_one, own, batch_size=AT_ONCE)
+    only = own if params[0].weights.ndim == 2 else member(own, 0)
+    return jax.tree.map(lambda leaf: leaf[None], of_one(only))

@@ -1,15 +1,20 @@
-"""Optimisers by name, for the command line and for the default run."""
+"""Optimisers by name, whose rates are numbers in their state: another rate compiles nothing new."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.typing import ArrayLike
+from jaxtyping import Array
+
+from mlp_jax.network import Layer, Params
+from mlp_jax.training.plan import TrainState
 
 Schedule = Literal["constant", "cosine"]
 
@@ -19,55 +24,158 @@ LEARNING_RATE = 3.0
 a median (94.90 %) next to that of 4 (94.95 %)."""
 
 
-@cache  # the same optimiser is the same object, so that what was compiled for it is found again
 def make_optimizer(
     name: str = "sgd",
     learning_rate: float = LEARNING_RATE,
     schedule: Schedule = "constant",
     steps: int | None = None,
+    weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
     """The optimiser that Optax has under this name, "sgd" or "adam" for instance.
 
     learning_rate: above 0.
     schedule: "constant", or "cosine", which falls from the learning rate to 0 over `steps` updates, as many as
         training makes (Loshchilov and Hutter 2017).
+    weight_decay: 0 or more: how strongly weights, but not biases, are drawn to 0. Optimisers with a weight decay of
+        their own, adamw and lion for instance, decay by `learning_rate * weight_decay * w` beside their step. For all
+        others, sgd and adam for instance, `weight_decay * w` is added to the gradient: L2 regularisation, as in
+        Nielsen's chapter 3, whose lambda / n it is.
 
-    Raises ValueError for a name under which Optax has nothing that goes downhill by a learning rate and gradients
-    alone, a learning rate that is not above 0, another schedule, or a cosine without steps.
+    The rates are in the state's `hyperparams`, by the names learning_rate, phase (pi / steps, or 0) and, if it is not
+    0, weight_decay: `update` reads them there, and is the same function for all of them. Raises ValueError for a name
+    under which Optax has nothing that goes downhill by a learning rate and gradients alone, rates out of their range,
+    another schedule, or a cosine without steps.
+
+    >>> from mlp_jax import init_params, make_optimizer
+    >>> optimizer = make_optimizer("sgd", 0.5, weight_decay=0.1)
+    >>> state = optimizer.init(init_params(jax.random.key(0), (3, 2)))
+    >>> {name: round(float(rate), 3) for name, rate in state.hyperparams.items()}
+    {'learning_rate': 0.5, 'phase': 0.0, 'weight_decay': 0.1}
     """
     if not (0 < learning_rate < float("inf")):
         raise ValueError(f"the learning rate is {learning_rate}: expected a finite number above 0")
-    return optimizer_maker(name, schedule, steps)(learning_rate)
-
-
-@cache
-def optimizer_maker(
-    name: str = "sgd", schedule: Schedule = "constant", steps: int | None = None
-) -> Callable[..., optax.GradientTransformation]:
-    """The function from learning_rate to the optimiser of that name, for rates that only a compiled program knows.
-
-    `fit_population` gives each member its own with it. Raises ValueError as `make_optimizer` does.
-    """
-    if schedule not in get_args(Schedule) or (schedule == "cosine" and not steps):
+    if not (0 <= weight_decay < float("inf")):
+        raise ValueError(f"the weight decay is {weight_decay}: expected a finite number of 0 or more")
+    if schedule not in get_args(Schedule) or (schedule == "cosine" and (steps is None or steps < 1)):
         raise ValueError(
             f"the schedule is {schedule!r} over {steps} steps: expected constant, or cosine over 1 or more"
         )
+    dtype = np.dtype(jax.dtypes.canonicalize_dtype(float))  # never bfloat16, which cannot count the steps of an epoch
+    phase = dtype.type(np.pi) * (1 / dtype.type(steps)) if schedule == "cosine" else 0.0  # rounded as XLA rounds it
+    rates = {"learning_rate": learning_rate, "phase": phase} | ({"weight_decay": weight_decay} if weight_decay else {})
+    template = _with_rates_in_state(name, tuple(rates), dtype.name)
 
-    def make(learning_rate: ArrayLike = LEARNING_RATE) -> optax.GradientTransformation:
-        rate = optax.cosine_decay_schedule(learning_rate, steps) if schedule == "cosine" and steps else learning_rate
-        return getattr(optax, name)(rate)
+    def init(params: Any) -> Any:
+        return with_rates(template.init(params), rates)
+
+    return optax.GradientTransformationExtraArgs(init, template.update)
+
+
+def with_rates(optimizer_state: Any, rates: Mapping[str, ArrayLike]) -> Any:
+    """The state of an optimiser with other values of its hyperparameters, in their dtypes.
+
+    Raises ValueError for a name that it does not have.
+    """
+    held = getattr(optimizer_state, "hyperparams", {})
+    if unknown := [name for name in rates if name not in held]:
+        raise ValueError(
+            f"the optimiser's state has no {', '.join(unknown)}: expected {', '.join(held) or 'no names at all'}; "
+            "make_optimizer makes optimisers with rates in their state, as optax.inject_hyperparams does"
+        )
+    if not rates:
+        return optimizer_state
+    new = {name: jnp.asarray(value, held[name].dtype) for name, value in rates.items()}
+    return optimizer_state._replace(hyperparams=held | new)
+
+
+def with_rates_of(state: TrainState, other: TrainState) -> TrainState:
+    """The state with the rates of another one of the same optimiser."""
+    rates = getattr(other.optimizer_state, "hyperparams", {})
+    return state._replace(optimizer_state=with_rates(state.optimizer_state, rates))
+
+
+def current_rate(state: TrainState) -> float | None:
+    """The learning rate of the last step, None for an optimiser without rates in its state."""
+    held: Any = state.optimizer_state
+    rates = getattr(held, "hyperparams", {})
+    if not {"learning_rate", "phase"} <= rates.keys():
+        return None
+    return float(_rate(rates["learning_rate"], rates["phase"])(held.count - 1))
+
+
+@cache  # made once, so that what was compiled for it is found again
+def _with_rates_in_state(name: str, rates: tuple[str, ...], dtype: str) -> optax.GradientTransformationExtraArgs:
+    """The optimiser of this name with the rates of these names in its state."""
+
+    def make(learning_rate: Array, phase: Array, weight_decay: Array | None = None) -> Any:
+        maker = getattr(optax, name)
+        if _decays_itself(maker):
+            decay = 0.0 if weight_decay is None else weight_decay
+            return maker(_rate(learning_rate, phase), weight_decay=decay, mask=_is_weight)
+        before = [] if weight_decay is None else [_decay(weight_decay)]
+        rule = _sgd(learning_rate, phase) if name == "sgd" else maker(_rate(learning_rate, phase))
+        return optax.chain(*before, rule)
 
     with suppress(AttributeError, TypeError, ValueError):
-        if _goes_downhill(make(1.0)):
-            return make
+        template = optax.inject_hyperparams(make, hyperparam_dtype=jnp.dtype(dtype))(**dict.fromkeys(rates, 0.0))
+        if _goes_downhill(name):
+            return template
     raise ValueError(
         f"Optax has no optimiser {name!r} that goes downhill by a learning rate and gradients alone: "
         "try sgd, adam, adamw, lion or rmsprop"
     )
 
 
-def _goes_downhill(optimizer: optax.GradientTransformation) -> bool:
+def _rate(learning_rate: Array, phase: Array) -> Callable[[Any], Array]:
+    """The learning rate after so many steps: learning_rate (1 + cos(phase count)) / 2."""
+    return lambda count: (1 + jnp.cos(jnp.minimum(count * phase, jnp.pi))) * (0.5 * learning_rate)
+
+
+def _sgd(learning_rate: Array, phase: Array) -> optax.GradientTransformationExtraArgs:
+    """`optax.sgd`, but with `examples`, m: eta / m times the sum over a mini-batch (Nielsen, chapter 1, equation 20).
+
+    A gradient is that sum times the constant 1 / m, which XLA cancels: a step is then one product for each number, with
+    the same rounding as if the learning rate were a constant of the program too.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None, *, examples: int = 1, **_: Any) -> tuple[Any, Any]:
+        rate = _rate(learning_rate / examples, phase)(state)
+
+        def step(g: Array) -> Array:  # in float32 or finer, because a sum in float16 ends at 65,504
+            fine = jnp.promote_types(g.dtype, jnp.float32)
+            return ((g.astype(fine) * examples) * -rate.astype(fine)).astype(g.dtype)
+
+        return jax.tree.map(step, updates), optax.safe_increment(state)
+
+    return optax.GradientTransformationExtraArgs(lambda params: jnp.zeros((), jnp.int32), update)
+
+
+def _decay(weight_decay: Array) -> optax.GradientTransformation:
+    """`optax.add_decayed_weights` for weights alone, in the dtype of the gradient."""
+
+    def add(updates: Any, params: Any) -> Any:
+        def decayed(gradient: Layer, layer: Layer) -> Layer:
+            rate = weight_decay.astype(gradient.weights.dtype)
+            return gradient._replace(weights=gradient.weights + rate * layer.weights)
+
+        return tuple(map(decayed, updates, params))
+
+    return optax.stateless(add)
+
+
+def _decays_itself(maker: Any) -> bool:
+    return {"weight_decay", "mask"} <= set(inspect.signature(maker).parameters)
+
+
+def _is_weight(params: Params) -> Any:
+    """Which leaves are weights, and not biases."""
+    return tuple(layer._replace(weights=True, biases=False) for layer in params)
+
+
+@cache
+def _goes_downhill(name: str) -> bool:
     """Whether gradients of 1 lower a parameter; two of them, for some optimisers wait for the second."""
+    optimizer = getattr(optax, name)(lambda count: 1.0)
 
     @jax.jit
     def two_changes() -> jax.Array:

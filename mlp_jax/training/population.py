@@ -5,40 +5,31 @@ the order of their examples, or in all of these. Where they share their mini-bat
 the first layers are one wide matrix product.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Integer
+from jax.typing import ArrayLike
+from jaxtyping import Array, DTypeLike, Integer
 
-from mlp_jax.backprop import GradientRule, backprop
+from mlp_jax.backward import GradientRule, backprop
 from mlp_jax.data import Augment, Dataset
-from mlp_jax.network import Model, Params, predict, sizes_of
-from mlp_jax.training.augment import images_of_epochs
-from mlp_jax.training.blame import all_finite, first_failure, memory_of
-from mlp_jax.training.devices import bring_back, count_examples, place, place_examples, place_order
-from mlp_jax.training.epoch import BATCH, POPULATION, TrainState, as_inputs
-from mlp_jax.training.loop import DivergenceError, EpochMetrics, check_fit, fit, start_or_go_on
-from mlp_jax.training.members import (
-    PopulationMetrics,
-    Values,
-    as_arrays,
-    constants,
-    count_members,
-    maker_of,
-    member,
-    start_population,
-)
-from mlp_jax.training.optimizer import optimizer_maker
-from mlp_jax.training.population_epoch import train_population
+from mlp_jax.network import Model, Params, init_params
+from mlp_jax.training.loop import Callback, EpochMetrics, start_or_continue
+from mlp_jax.training.loop import epochs as each_epoch
+from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer, with_rates
+from mlp_jax.training.plan import Plan, TrainState, count_steps
+from mlp_jax.training.sharding import count_examples
 
-PopulationCallback = Callable[[TrainState, PopulationMetrics], bool | None]
+Made = TypeVar("Made")
+Numbers = ArrayLike | Sequence[float | int]
+Values = Mapping[str, Numbers]
+"""For each name the members' values, (members,)."""
 
 
 def fit_population(
@@ -55,21 +46,20 @@ def fit_population(
     seed: int | np.integer | Sequence[int] | Integer[np.ndarray, " members"] = 0,
     mesh: Mesh | None = None,
     augment: Augment | None = None,
-    callback: PopulationCallback | None = None,
-) -> tuple[TrainState, PopulationMetrics]:
+    callback: Callback | None = None,
+) -> tuple[TrainState, EpochMetrics]:
     """Train many networks at once, each as `fit` would train it alone.
 
     params: those of all members, as `init_population` makes them; or the state of all after some epochs of an earlier
         call, from which training goes on. epochs: how many there are in all, those behind a given state included.
     model: one for all members, or a function that makes one of a member's `model_params`.
-    optimizer: one for all members, or a function that makes one of a member's `hyperparams`: `optax.adam`, say, or
-        `optax.inject_hyperparams(optax.adam)`, in whose state they can then be read. By default plain SGD with cosine
-        decay, which takes the hyperparameter learning_rate.
+    optimizer: one for all members: of `make_optimizer`, or any with its hyperparameters in its state; or a function
+        that makes one of a member's `hyperparams`: `optax.adam`, say. By default plain SGD with cosine decay.
     hyperparams, model_params: the values of all members under each name, (members,).
     seed: one, and the members share their mini-batches, which is the fast way; or one for each member's own order.
     mesh: devices that share the members along the mesh's axis "population", or every mini-batch along its axis
         "batch", as in `fit`, or both. On several processes each gives the whole population.
-    augment: as for `fit`; all members see the same images, so they have to share their mini-batches.
+    augment: as for `fit`; all members see the same inputs, so they have to share their mini-batches.
     callback: called after each epoch with the state, which it may keep, and the metrics; a true return stops training.
 
     Returns the last state, arrays with the leading axis of members, and the last metrics. A member that stops being
@@ -77,130 +67,122 @@ def fit_population(
 
     Raises ValueError for settings of different lengths, and whatever `fit` refuses; DivergenceError, with the state
     after the last good epoch, when no member is finite any more.
+
+    >>> from mlp_jax import Dataset, Examples, Model, fit_population, identity, init_population, make_optimizer
+    >>> x = np.linspace(-1, 1, 20)[:, None]
+    >>> line, params = Examples(x, 2 * x + 1), init_population(range(3), (1, 1))
+    >>> settings = {"batch_size": 5, "optimizer": make_optimizer(), "hyperparams": {"learning_rate": [0, 0.2, 1e9]}}
+    >>> state, metrics = fit_population(params, Dataset(line, line), Model(output=identity), **settings)
+    >>> metrics.best, metrics.ranking.tolist()
+    (1, [1, 0])
     """
-    initial = params.params if isinstance(params, TrainState) else params
-    members, seeds = count_members(initial), np.ravel(seed).tolist()
-    if np.ndim(seed) and len(seeds) != members:
-        raise ValueError(f"there are {len(seeds)} seeds for {members} members: give one for each, or one for all")
-    for one in seeds:
-        check_fit(sizes_of(member(initial, 0)), dataset, epochs, batch_size, one, mesh, members)
-    examples = count_examples(len(dataset.train_labels), mesh)
+    members = _count_members(params.params if isinstance(params, TrainState) else params)
+    alone = members == 1 and mesh is None  # what functions make is then constant in the program, as it is for `fit`
     if optimizer is None:
-        optimizer = optimizer_maker(schedule="cosine", steps=epochs * -(-examples // batch_size))
-    dtype = initial[0].weights.dtype
-    own_model = as_arrays(model_params or {}, members, dtype)
-    own_optimizer = as_arrays(hyperparams or {}, members, dtype)
-    make_model, make_optimizer = maker_of("model", model, own_model), maker_of("optimizer", optimizer, own_optimizer)
-    if members == 1 and mesh is None:  # constants of the program, not its arguments: the bits that `fit` gives
-        model, optimizer = make_model(**constants(model_params)), make_optimizer(**constants(hyperparams))
-        return _fit_one(
-            member(params, 0),
-            callback,
-            dataset=dataset,
-            model=model,
-            epochs=epochs,
-            batch_size=batch_size,
-            optimizer=optimizer,
-            gradient=gradient,
-            seed=seeds[0],
-            augment=augment,
-        )
-    if augment is not None and np.ndim(seed):
-        raise ValueError(f"there are {len(seeds)} seeds, but augmented images are the same for all members: give one")
-
-    images, labels = place_examples((dataset.train_images, dataset.train_labels), mesh)
-    test_images, test_labels = jax.device_put((dataset.test_images, dataset.test_labels))
-    own_values = place((own_model, own_optimizer), mesh, POPULATION)
-    start_all = partial(start_population, hyperparams=own_optimizer, make_optimizer=make_optimizer)
-    state, metrics = start_or_go_on(params, start_all, epochs), None
-    alive = np.asarray(_finite_members(state.params))
-    left = range(int(np.max(state.epoch)), epochs)
-    for epoch, shown in zip(left, images_of_epochs(dataset.train_images, left, augment, seeds[0], mesh), strict=True):
-        start = time.perf_counter()
-        spare = place(state, mesh, POPULATION)  # a copy to donate; `state` remains, in case no member survives
-        if augment is not None:
-            images = place_examples(shown, mesh)
-        order = place_order(seeds if np.ndim(seed) else seeds[0], epoch, examples, mesh)
-        after, costs = bring_back(
-            train_population(
-                spare, images, labels, order, *own_values, make_model, make_optimizer, batch_size, gradient, mesh
+        steps = count_steps(epochs, count_examples(len(dataset.train), mesh), batch_size)
+        optimizer = make_optimizer("sgd", LEARNING_RATE, "cosine", steps)
+    elif not isinstance(optimizer, optax.GradientTransformation):
+        if alone:
+            optimizer, hyperparams = _made_by(optimizer, hyperparams), None
+        else:
+            optimizer = _with_hyperparams_in_state(optimizer, tuple(hyperparams or {}))
+    if isinstance(model, Model):
+        if model_params:
+            raise ValueError(
+                f"the model is one for all members, but there are values of {', '.join(model_params)}: give a "
+                "function that makes a member's model of them"
             )
-        )
-        finite, costs = np.asarray(_finite_members((after.params, costs, memory_of(state, after)))), np.asarray(costs)
-        if not finite.any():
-            last = int(np.argmax(alive))
-            raise _divergence(
-                state,
-                last,
-                mesh,
-                images=shown,
-                labels=dataset.train_labels,
-                order=place_order(seeds[last % len(seeds)], epoch, examples, None),
-                model=make_model(**member(own_model, last)),
-                optimizer=make_optimizer(**member(own_optimizer, last)),
-                batch_size=batch_size,
-                gradient=gradient,
-            )
-        alive = finite
-        state, seconds = after, time.perf_counter() - start
-        right = np.asarray(_right_answers(state.params, own_model, test_images, test_labels, make_model))
-        costs, accuracies = (np.where(finite, numbers, np.nan) for numbers in (costs, right / len(test_labels)))
-        metrics = PopulationMetrics(epoch + 1, costs, accuracies, seconds)
-        if callback is not None and callback(state, metrics):
+    elif alone:
+        model, model_params = _made_by(model, model_params), None
+    start = partial(start_population, optimizer=optimizer, hyperparams=hyperparams, model_params=model_params)
+    plan = Plan(model, optimizer, batch_size, gradient, mesh)
+    last = None
+    for last in each_epoch(start_or_continue(params, start, epochs), dataset, plan, epochs, seed, augment=augment):
+        if callback is not None and callback(*last):
             break
-    assert metrics is not None  # there is one epoch at least
-    return state, metrics
+    assert last is not None  # there is one epoch at least
+    return last
 
 
-def _divergence(state: TrainState, last: int, mesh: Mesh | None, **of_last: Any) -> DivergenceError:
-    """What to raise after an epoch in which all members diverged that were still finite, `last` the first of them.
+def init_population(
+    seeds: Sequence[int],
+    sizes: Sequence[int] = (784, 16, 16, 10),
+    scales: Numbers | None = None,
+    *,
+    standard_normal: bool = False,
+) -> Params:
+    """Random parameters of several networks, in arrays with a leading axis of members.
 
-    state: of all members before the epoch. of_last: the settings of that member, as `first_failure` takes them.
+    seeds: a member starts from `init_params(jax.random.key(seed), sizes, standard_normal=standard_normal)`.
+    scales: what each member's weights are multiplied by, (members,); 1 if not given.
+
+    Raises ValueError for no seeds, for scales of another number or not finite, or sizes that `init_params` refuses.
     """
-    where, (members,) = "", state.epoch.shape
-    if mesh is None or BATCH not in mesh.axis_names:
-        first = first_failure(member(state, last), **of_last)
-        where = f", in member {last} first the {first}" if first else ""
-    return DivergenceError(
-        f"in epoch {int(np.max(state.epoch)) + 1} the last of {members} members stopped being finite{where}: lower "
-        "the learning rates",
-        state,
+    if not len(seeds):
+        raise ValueError("there are no seeds: give one for each member of the population")
+    params = jax.vmap(lambda seed: init_params(jax.random.key(seed), sizes, standard_normal=standard_normal))(
+        np.asarray(seeds, np.uint32)
     )
+    if scales is None:
+        return params
+    scales = _one_each("scales", scales, len(seeds), jnp.float32)
+    if not jnp.isfinite(scales).all():
+        raise ValueError(f"the scales are {scales}: expected finite numbers")
+    return tuple(layer._replace(weights=scales[:, None, None] * layer.weights) for layer in params)
 
 
-def _fit_one(
-    params: Params | TrainState, callback: PopulationCallback | None, **settings: Any
-) -> tuple[TrainState, PopulationMetrics]:
-    """A population of one: `fit`, and what it says with the leading axis."""
-    last = []
+def start_population(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    hyperparams: Values | None = None,
+    model_params: Values | None = None,
+) -> TrainState:
+    """The state of all members before the first epoch.
 
-    def after_epoch(state: TrainState, metrics: EpochMetrics) -> bool | None:
-        loss, accuracy = np.array([metrics.loss]), np.array([metrics.test_accuracy])
-        last[:] = [_as_population(state), PopulationMetrics(metrics.epoch, loss, accuracy, metrics.seconds)]
-        return callback(*last) if callback is not None else None
+    hyperparams, model_params: their values under each name, (members,): of the optimiser, whose state holds them, and
+    of the function that makes a member's model.
 
-    try:
-        fit(params, **settings, callback=after_epoch)
-    except DivergenceError as error:
-        raise DivergenceError(str(error), _as_population(error.state)) from error
-    return last[0], last[1]
-
-
-def _as_population(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf[None], tree)
-
-
-_finite_members = jax.jit(jax.vmap(all_finite))
+    Raises ValueError for values of another length, or hyperparameters that are not in the optimiser's state.
+    """
+    members, dtype = _count_members(params), params[0].weights.dtype
+    real = jax.dtypes.canonicalize_dtype(float)
+    own = {name: _one_each(name, values, members, real) for name, values in (hyperparams or {}).items()}
+    values = {name: _one_each(name, values, members, dtype) for name, values in (model_params or {}).items()}
+    state = jax.jit(jax.vmap(partial(TrainState.start, optimizer=optimizer)))(params)
+    return state._replace(optimizer_state=with_rates(state.optimizer_state, own), model_params=values)
 
 
-@partial(jax.jit, static_argnames="make_model")
-def _right_answers(
-    params: Params, model_params: dict[str, Array], images: Array, labels: Array, make_model: Callable[..., Model]
-) -> Integer[Array, " members"]:
-    """How many of these images each member names right. A few members at a time: all would fill memory."""
-    inputs = as_inputs(images, params)
+def _count_members(params: Params) -> int:
+    """How many members there are. Raises ValueError unless every array has one leading axis for them."""
+    lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(params)}
+    fits = all((layer.weights.ndim, layer.biases.ndim) == (3, 2) for layer in params)
+    if len(lengths) != 1 or lengths == {0} or not fits:
+        shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(params))
+        raise ValueError(
+            f"the parameters have shapes {shapes}: expected (members, n_out, n_in) and (members, n_out) for each "
+            "layer, with the same number of members, as init_population makes them"
+        )
+    return lengths.pop()
 
-    def right(own: tuple[Params, dict[str, Array]]) -> Integer[Array, ""]:
-        return jnp.sum(predict(own[0], inputs, make_model(**own[1])) == labels)
 
-    return jax.lax.map(right, (params, model_params), batch_size=16)
+def _one_each(name: str, values: Numbers, members: int, dtype: DTypeLike) -> Array:
+    """The values as an array, (members,). Raises ValueError for another length."""
+    array = jnp.asarray(values, dtype)
+    if array.shape != (members,):
+        raise ValueError(f"{name} has shape {array.shape} for {members} members: give one value for each, ({members},)")
+    return array
+
+
+def _made_by(maker: Callable[..., Made], values: Values | None) -> Made:
+    """What a function makes of the only member's values, as they were given. Raises ValueError for several values."""
+    for name, value in (values or {}).items():
+        _one_each(name, value, 1, float)
+    return maker(**{name: np.ravel(value)[0].item() for name, value in (values or {}).items()})
+
+
+@cache  # made once, so that what was compiled for it is found again
+def _with_hyperparams_in_state(
+    maker: Callable[..., optax.GradientTransformation], names: tuple[str, ...]
+) -> optax.GradientTransformation:
+    """The optimiser that a function makes, with what it takes in its state."""
+    return optax.inject_hyperparams(maker)(**dict.fromkeys(names, 0.0))

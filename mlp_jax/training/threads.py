@@ -9,7 +9,7 @@ import jax
 
 
 def use_one_thread_if_small(sizes: Sequence[int], batch_size: int) -> None:
-    """Keep XLA's CPU backend to one thread where a mini-batch is too little work to share.
+    """Keep XLA's CPU backend to one thread if a mini-batch is too little work to share.
 
     Handing a step's small operations to other threads costs more than they save: 784-16-16-10 in batches of 100 takes
     131 ms an epoch with two threads and 78 to 103 with one, 784-64-10 240 and 176; 784-128-64-10 comes out even, and
@@ -26,7 +26,7 @@ def use_cores_for_members(members: int, sizes: Sequence[int], batch_size: int) -
     Members need nothing of one another, so each core trains its own without waiting: 64 networks 784-16-16-10 take 28
     to 36 ms each and epoch on a mesh over these devices, with the axis "population", and 40 to 46 on one device with
     as many threads (batches of 100, two cores, JAX 0.10.2). JAX_NUM_CPU_DEVICES in the environment has priority, as
-    what JAX has made where it has started already. Call this before the first computation.
+    the devices that JAX has made if it has started already. Call this before the first computation.
     """
     if _is_small(sizes, batch_size) and "JAX_NUM_CPU_DEVICES" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

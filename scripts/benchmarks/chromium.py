@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A headless Chromium, driven by Playwright. Raises ValueError where one of them is missing."""
+    """A headless Chromium, driven by Playwright. Raises ValueError if one of them is missing."""
     path = shutil.which("chromium")
     try:
         from playwright.sync_api import sync_playwright

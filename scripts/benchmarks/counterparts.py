@@ -54,7 +54,7 @@ EXTENSIONS = {
     "curvature.kronecker_factors": ("KFLR", "kflr", factors),
     "curvature.hessian_diagonal": ("DiagHessian", "diag_h", mean),
 }
-"""BackPACK's extension, where it leaves what it finds, and how that becomes ours."""
+"""BackPACK's extension, the attribute that it leaves its result in, and how that becomes ours."""
 
 
 class Counterpart(NamedTuple):
@@ -71,7 +71,7 @@ class Counterpart(NamedTuple):
 
 
 def make(params: Params, inputs: Any, targets: Any, vector: Params, threads: int) -> dict[str, Counterpart]:
-    """By the name of our row. Raises ImportError where PyTorch or BackPACK is not installed."""
+    """By the name of our row. Raises ImportError if PyTorch or BackPACK is not installed."""
     import torch
     from backpack import backpack, extend, extensions
     from backpack.hessianfree.ggnvp import ggn_vector_product

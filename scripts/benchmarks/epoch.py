@@ -1,7 +1,7 @@
 """How long an epoch takes, beside what people would write or pick instead.
 
 Every peer trains the same network (sigmoids, quadratic cost, plain gradient descent) from the same parameters, on the
-same images in the same mini-batches, an epoch each in turn; `peers.py` says where one cannot. Accuracy stands beside
+same images in the same mini-batches, an epoch each in turn; `peers.py` says which cannot. Accuracy stands beside
 each time, after as many epochs: a fast wrong network is no peer. A turn is two epochs, of which the second is timed,
 for the first finds the caches full of the data of another; it is one for Nielsen's, whose epochs are long.
 
@@ -10,61 +10,53 @@ scikit-learn and PyTorch take up to ten times as long, for their threads wait fo
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from textwrap import shorten
-from time import perf_counter
-from typing import Any
+from typing import Annotated, Any, get_args
 
 import jax
 import numpy as np
+from tyro.conf import arg
 
-from mlp_jax import Dataset, Params, evaluate, init_params, load_dataset
-from mlp_jax.training import check_fit, epoch_order, use_one_thread_if_small
-
-from . import gemm
-from .operations import show as show_operations
-from .peers import PEERS, Epochs, Problem, as_params
-from .timing import (
-    caption,
-    check_outputs,
-    in_milliseconds,
-    markdown_table,
-    print_table,
-    take_turns,
-    threads,
-    write_json,
-    write_readme,
-)
+import gemm
+from mlp_jax import Dataset, Params, Plan, evaluate, init_params, load_dataset, make_optimizer
+from mlp_jax.training import check_training, epoch_order, use_one_thread_if_small
+from operations import show as show_operations
+from peers import MODEL, PEERS, Epochs, Name, Problem, as_params
+from program import PACKAGES, BatchSize, Figure, FromTheStart, Out, Readme, Rounds, Sizes, check_arguments, publish, run
+from timing import in_milliseconds, median_and_range, seconds_of, take_turns, threads
+from training import LESSON, named
 
 SLOW = {"nielsen"}
-PACKAGES = ("jax", "jaxlib", "numpy", "optax", "scikit-learn", "torch", "flax", "equinox")
+VERSIONS = (*PACKAGES, "scikit-learn", "torch", "flax", "equinox")
 NOT_INSTALLED = "not installed: pip install -e '.[bench]'"
 
 
 def main(
-    sizes: tuple[int, ...],
-    batch_size: int,
-    examples: int,
-    learning_rate: float,
-    rounds: int,
-    peers: Sequence[str],
-    peer_threads: int | None,
-    out: Path | None,
-    figure: Path | None,
-    readme: Path | None,
-    operations: bool,
+    sizes: Sizes = LESSON,
+    batch_size: BatchSize = 100,
+    examples: FromTheStart = 60_000,
+    learning_rate: Annotated[float, arg(help="of plain stochastic gradient descent")] = 3.0,
+    rounds: Rounds = 7,
+    peers: Annotated[tuple[Name, ...], arg(help="who takes part")] = get_args(Name),
+    peer_threads: Annotated[
+        int | None, arg(help="for the peers that do not run on JAX; as many as those that do, if not given")
+    ] = None,
+    out: Out = None,
+    figure: Figure = None,
+    readme: Readme = None,
+    operations: Annotated[bool, arg(help="list the operations of the compiled epoch with their times as well")] = False,
 ) -> None:
-    """Time epochs of the peers in turns; print the table, and write and draw it if asked."""
-    dataset = first_examples(load_dataset("mnist"), examples)
-    check_fit(sizes, dataset, rounds, batch_size, 0)
-    check_outputs(out, figure, readme, name="epoch")
+    """An epoch of training beside Nielsen's program, NumPy, scikit-learn, PyTorch, Flax, Equinox and plain JAX."""
+    check_arguments(rounds, out, figure, readme, "epoch")
     if peer_threads is not None and peer_threads < 1:
         raise ValueError(f"the number of threads is {peer_threads}: expected 1 or more")
     use_one_thread_if_small(sizes, batch_size)
+    plan = Plan(MODEL, make_optimizer("sgd", learning_rate), batch_size)
+    dataset = load_dataset("mnist").first(examples)
+    check_training(sizes, dataset, plan, rounds, seed=0)
     np.seterr(over="ignore")  # of exp, in a sigmoid that is then 0, as it should be
-    problem = make_problem(dataset, sizes, batch_size, learning_rate, peer_threads or threads())
+    problem = make_problem(dataset, sizes, plan, learning_rate, peer_threads or threads())
 
     rows, made = measure(problem, tuple(dict.fromkeys(peers)), rounds)
     report = {
@@ -80,43 +72,30 @@ def main(
         "gemm": gemm.summary(made, sizes, examples),
         "rows": rows,
     }
-    print_table(title_of(report), *table(report))
-    print(gemm_line(report))
+    headings, cells = table(report)
+    note = f"Compile: how much longer the first epoch takes. {gemm_line(report)}"
+    publish(report, title_of(report), headings, cells, out, readme, note=note, packages=VERSIONS)
     if operations:
-        show_operations(dataset, sizes, batch_size, learning_rate)
-    if out:
-        write_json(out, report, PACKAGES)
+        show_operations(dataset.train, problem.params, plan)
     if figure:
         draw(report).savefig(figure, dpi=150)
-    if readme:
-        write_readme(readme, "epoch", f"{markdown_table(*table(report))}\n{about(report)}")
 
 
-def first_examples(dataset: Dataset, examples: int) -> Dataset:
-    """The same with so many training images. Raises ValueError where there are fewer."""
-    there = len(dataset.train_labels)
-    if not 1 <= examples <= there:
-        raise ValueError(f"the number of examples is {examples}: expected 1 to {there}, the number of training images")
-    return replace(dataset, train_images=dataset.train_images[:examples], train_labels=dataset.train_labels[:examples])
-
-
-def make_problem(
-    dataset: Dataset, sizes: tuple[int, ...], batch_size: int, learning_rate: float, allowed: int
-) -> Problem:
+def make_problem(dataset: Dataset, sizes: tuple[int, ...], plan: Plan, learning_rate: float, allowed: int) -> Problem:
     """Random parameters and the data as the peers take them."""
     return Problem(
         params=[np.array(leaf) for leaf in jax.tree.leaves(init_params(jax.random.key(0), sizes))],
         dataset=dataset,
-        inputs=dataset.train_images.astype(np.float32) / 255,
-        targets=np.eye(dataset.classes, dtype=np.float32)[dataset.train_labels],
-        batch_size=batch_size,
+        inputs=dataset.train.inputs.astype(np.float32) / 255,
+        targets=np.eye(dataset.n_out, dtype=np.float32)[dataset.train.targets],
+        plan=plan,
         learning_rate=learning_rate,
         threads=allowed,
     )
 
 
-def measure(problem: Problem, peers: Sequence[str], rounds: int) -> tuple[list[dict[str, Any]], dict[str, gemm.Timed]]:
-    """A row for each peer, blank but for the reason where it cannot run, and matrix products with their seconds."""
+def measure(problem: Problem, peers: Sequence[Name], rounds: int) -> tuple[list[dict[str, Any]], dict[str, gemm.Timed]]:
+    """A row for each peer, blank but for the reason if it cannot run, and matrix products with their seconds."""
     calls: dict[str, Callable[[], Any]] = {}
     first: dict[str, float] = {}
     missing: dict[str, str] = {}
@@ -127,9 +106,7 @@ def measure(problem: Problem, peers: Sequence[str], rounds: int) -> tuple[list[d
             next(epochs)
             calls[name] = one_more(epochs, len(problem.inputs), learned[name])
             with gemm.limited(problem.threads):
-                start = perf_counter()
-                calls[name]()
-                first[name] = perf_counter() - start
+                first[name] = seconds_of(calls[name])
         except ModuleNotFoundError:
             missing[name] = NOT_INSTALLED
         except RuntimeError as error:  # what torch.compile raises without a C++ compiler, for one
@@ -139,8 +116,6 @@ def measure(problem: Problem, peers: Sequence[str], rounds: int) -> tuple[list[d
     with gemm.limited(problem.threads):
         products = {name: product.call for name, product in made.items()}
         seconds = take_turns({**calls, **products}, rounds, SLOW, short=True)
-    test = problem.dataset.test_images, problem.dataset.test_labels
-    accuracies = {name: [evaluate(params, *test).accuracy for params in learned[name]] for name in calls}
 
     rows = []
     for name in peers:
@@ -151,7 +126,8 @@ def measure(problem: Problem, peers: Sequence[str], rounds: int) -> tuple[list[d
         median = float(np.median(seconds[name]))
         row |= {**in_milliseconds(seconds[name]), "first_epoch_s": first[name], "compile_s": first[name] - median}
         row["ratio_to_mlp_jax"] = median / float(np.median(seconds["mlp_jax"])) if "mlp_jax" in calls else None
-        rows.append({**row, "accuracies": accuracies[name]})
+        row["accuracies"] = [evaluate(params, problem.dataset.test, MODEL).score for params in learned[name]]
+        rows.append(row)
     return rows, {name: (product, seconds[name]) for name, product in made.items()}
 
 
@@ -168,7 +144,7 @@ def one_more(epochs: Epochs, examples: int, learned: list[Params]) -> Callable[[
 
 def title_of(report: Mapping[str, Any]) -> str:
     """What is measured, in one line."""
-    sizes, ours, others = "-".join(map(str, report["sizes"])), report["gemm"]["best"]["threads"], report["peer_threads"]
+    sizes, ours, others = named(report["sizes"]), report["gemm"]["best"]["threads"], report["peer_threads"]
     on = f"threads: {ours}" if ours == others else f"threads: {ours} in JAX, {others} elsewhere"
     return f"one epoch, {sizes}, {report['examples']:,} examples in batches of {report['batch_size']}, {on}"
 
@@ -183,9 +159,8 @@ def table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 def _cells(row: Mapping[str, Any], after: int) -> list[str]:
     if "missing" in row:
         return [row["name"], "", "", "", "", "", shorten(row["missing"], 80)]
-    median, fastest, slowest = (f"{row[name]:,.0f}" for name in ("median_ms", "fastest_ms", "slowest_ms"))
     ratio = "" if row["ratio_to_mlp_jax"] is None else f"{row['ratio_to_mlp_jax']:.2f}"
-    cells = [row["name"], median, f"{fastest} to {slowest}", ratio, str(row["calls"])]
+    cells = [row["name"], *median_and_range(row), ratio, str(row["calls"])]
     return [*cells, f"{max(row['compile_s'], 0):.1f}", f"{100 * row['accuracies'][after - 1]:.2f} %"]
 
 
@@ -200,14 +175,6 @@ def gemm_line(report: Mapping[str, Any]) -> str:
     )
     ours = [row["median_ms"] for row in report["rows"] if row["peer"] == "mlp_jax" and "missing" not in row]
     return f"{line}: mlp_jax reaches {found['ms_at_best'] / ours[0]:.0%} of it." if ours else f"{line}."
-
-
-def about(report: Mapping[str, Any]) -> str:
-    """What stands below the table in Markdown."""
-    return (
-        f"Medians of {report['rounds']} rounds: {title_of(report)}. Compile: how much longer the first epoch takes. "
-        f"{gemm_line(report)} {caption(PACKAGES)}"
-    )
 
 
 def draw(report: Mapping[str, Any]) -> Any:
@@ -234,3 +201,7 @@ def draw(report: Mapping[str, Any]) -> Any:
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+if __name__ == "__main__":
+    run(main)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .timing import cores, threads
+from timing import cores, threads
 
 SIDE = 2048
 """Rows and columns of the matrices: a product is 17 GFLOP."""
@@ -49,7 +49,7 @@ def products() -> dict[str, Product]:
 
 
 def limited(count: int) -> AbstractContextManager[Any]:
-    """NumPy, SciPy and scikit-learn kept to so many threads; as they are where threadpoolctl is not installed."""
+    """NumPy, SciPy and scikit-learn kept to so many threads; as they are if threadpoolctl is not installed."""
     if not _threadpoolctl():
         return nullcontext()
     from threadpoolctl import threadpool_limits

@@ -4,29 +4,39 @@ The network has sigmoids and the quadratic cost, in float32. Everything runs on 
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from mlp_jax import Params, backprop, init_params, load_dataset, loss
+import counterparts
+from mlp_jax import Model, Params, backprop, init_params, load_dataset, loss
 from mlp_jax.gradients import curvature, per_example
+from mlp_jax.network import as_inputs, as_targets
+from mlp_jax.training import check_sizes
+from program import PACKAGES, FromTheStart, Out, Rounds, Sizes, check_arguments, publish, run
+from timing import in_milliseconds, median_and_range, take_turns, threads
+from training import named
 
-from . import counterparts
-from .timing import in_milliseconds, print_table, take_turns, threads, write_json
-
+MODEL = Model()
 REFERENCE = "jax.grad(loss)"
 SLOW = {"vmap(jax.grad)", "vmap(jax.grad), squared norms", "curvature.hessian_diagonal", "DiagHessian"}
-MEGABYTE = 1e6
+HEADINGS = (
+    *("", "ms", "range", "/ jax\n.grad", "temporary\nMB", "gradients /\ntemporary"),
+    *("BackPACK", "ms", "range", "/ ours", "difference"),
+)
 
-each_gradient = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))
+
+def each_gradient(params: Params, inputs: jax.Array, targets: jax.Array, model: Model) -> Params:
+    """The gradients of all examples by automatic differentiation."""
+    return jax.vmap(jax.grad(loss), in_axes=(None, 0, 0, None))(params, inputs, targets, model)
 
 
-def each_squared_norm(params: Params, inputs: jax.Array, targets: jax.Array) -> jax.Array:
+def each_squared_norm(params: Params, inputs: jax.Array, targets: jax.Array, model: Model) -> jax.Array:
     """The squared norms as one writes them without thinking of outer products, reduced in the same program."""
-    leaves = jax.tree.leaves(each_gradient(params, inputs, targets))
+    leaves = jax.tree.leaves(each_gradient(params, inputs, targets, model))
     return sum((jnp.sum(leaf.reshape(len(inputs), -1) ** 2, axis=1) for leaf in leaves), jnp.zeros(len(inputs)))
 
 
@@ -45,7 +55,7 @@ class Program(NamedTuple):
 
     call: runs it to its end.
     seconds: how long compiling took.
-    temporary: the bytes that it holds besides inputs and outputs, where the compiler says.
+    temporary: the bytes that it holds besides inputs and outputs, if the compiler says.
     """
 
     call: Callable[[], Any]
@@ -53,8 +63,11 @@ class Program(NamedTuple):
     temporary: int | None
 
 
-def main(examples: int, sizes: tuple[int, ...], rounds: int, out: Path | None) -> None:
-    """Time everything in turns, print the table, and write it as JSON if asked."""
+def main(
+    examples: FromTheStart = 1000, sizes: Sizes = (784, 256, 256, 10), rounds: Rounds = 9, out: Out = None
+) -> None:
+    """What a backward pass can tell, beside jax.grad, vmap(jax.grad) and BackPACK."""
+    check_arguments(rounds, out)
     problem = make_problem(examples, sizes)
     programs = {name: compiled(*function) for name, function in functions(problem).items()}
     batch = problem.params, problem.inputs, problem.targets
@@ -66,8 +79,7 @@ def main(examples: int, sizes: tuple[int, ...], rounds: int, out: Path | None) -
 
     calls = {name: program.call for name, program in programs.items()}
     calls |= {counterpart.name: counterpart.call for counterpart in beside.values()}
-    seconds = take_turns(calls, rounds, SLOW, short=True)
-    times = {name: in_milliseconds(values) for name, values in seconds.items()}
+    times = {name: in_milliseconds(values) for name, values in take_turns(calls, rounds, SLOW, short=True).items()}
 
     count = sum(leaf.size for leaf in jax.tree.leaves(problem.params))
     rows = []
@@ -79,23 +91,21 @@ def main(examples: int, sizes: tuple[int, ...], rounds: int, out: Path | None) -
             row["backpack"] = {"name": other, **times[other], "ratio_to_ours": _ratio(times, other, name)}
             row["backpack"]["largest_difference"] = differences[name]
         rows.append(row)
-    title = f"{examples:,} examples, {'-'.join(map(str, sizes))}, {count:,} parameters, {threads()} threads"
-    show(f"{title}: {rounds} rounds", rows)
-    if not beside:
-        print("BackPACK is not installed: pip install -e '.[bench]'")
-    if out:
-        about = {"benchmark": "gradients", "examples": examples, "sizes": sizes, "parameters": count, "rounds": rounds}
-        packages = ("jax", "jaxlib", "numpy", "torch", "backpack-for-pytorch")
-        write_json(out, {**about, "device": jax.devices()[0].device_kind, "rows": rows}, packages)
+    title = f"{examples:,} examples, {named(sizes)}, {count:,} parameters, {threads()} threads: {rounds} rounds"
+    report = {"benchmark": "gradients", "examples": examples, "sizes": sizes, "parameters": count, "rounds": rounds}
+    report |= {"device": jax.devices()[0].device_kind, "rows": rows}
+    note = "" if beside else "BackPACK is not installed: pip install -e '.[bench]'"
+    packages = (*PACKAGES, "torch", "backpack-for-pytorch")
+    publish(report, title, HEADINGS, map(_cells, rows), out, note=note, packages=packages)
 
 
 def make_problem(examples: int, sizes: tuple[int, ...]) -> Problem:
     """Random parameters and the first training images; another draw of parameters is the vector."""
-    dataset = load_dataset("mnist")
+    dataset = load_dataset("mnist").first(examples)
+    check_sizes(sizes, dataset)
     params, vector = (init_params(jax.random.key(seed), sizes) for seed in (0, 1))
-    inputs = jnp.asarray(dataset.train_images[:examples]) / jnp.float32(255)
-    targets = jax.nn.one_hot(dataset.train_labels[:examples], dataset.classes)
-    norms = jnp.sqrt(jax.jit(per_example.squared_norms)(params, inputs, targets))
+    inputs, targets = as_inputs(dataset.train.inputs, params), as_targets(dataset.train.targets, params)
+    norms = jnp.sqrt(jax.jit(per_example.squared_norms, static_argnums=3)(params, inputs, targets, MODEL))
     return Problem(params, inputs, targets, vector, jnp.median(norms))
 
 
@@ -122,9 +132,9 @@ def functions(problem: Problem) -> dict[str, tuple[Any, ...]]:
 
 
 def compiled(function: Callable[..., Any], *arguments: Any) -> Program:
-    """Compile, without a call."""
+    """Compile for the model, without a call."""
     start = perf_counter()
-    program = jax.jit(function).lower(*arguments).compile()
+    program = jax.jit(partial(function, model=MODEL)).lower(*arguments).compile()
     seconds = perf_counter() - start
     analysis = program.memory_analysis()
     return Program(
@@ -148,30 +158,26 @@ def memory(program: Program, numbers: int) -> dict[str, float | None]:
     if program.temporary is None:
         return {"temporary_mb": None, "all_gradients_by_temporary": None}
     ratio = 4 * numbers / program.temporary if program.temporary else None
-    return {"temporary_mb": program.temporary / MEGABYTE, "all_gradients_by_temporary": ratio}
-
-
-def show(title: str, rows: list[dict[str, Any]]) -> None:
-    """Print the table."""
-    headings = ["", "ms", "range", "/ jax\n.grad", "temporary\nMB", "gradients /\ntemporary"]
-    headings += ["BackPACK", "ms", "range", "/ ours", "difference"]
-    print_table(title, headings, map(_cells, rows))
+    return {"temporary_mb": program.temporary / 1e6, "all_gradients_by_temporary": ratio}
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     held, goes = row["temporary_mb"], row["all_gradients_by_temporary"]
-    cells = [row["name"], *_times(row), f"{row['ratio_to_jax_grad']:.2f}"]
+    cells = [row["name"], *median_and_range(row), f"{row['ratio_to_jax_grad']:.2f}"]
     cells += ["" if held is None else f"{held:.2f}", "" if goes is None else f"{goes:,.0f}"]
     if other := row.get("backpack"):
-        cells += [other["name"], *_times(other), f"{other['ratio_to_ours']:.2f}", f"{other['largest_difference']:.0e}"]
+        cells += [
+            other["name"],
+            *median_and_range(other),
+            f"{other['ratio_to_ours']:.2f}",
+            f"{other['largest_difference']:.0e}",
+        ]
     return cells
-
-
-def _times(row: Mapping[str, Any]) -> tuple[str, str]:
-    median, fastest, slowest = (row[name] for name in ("median_ms", "fastest_ms", "slowest_ms"))
-    digits = 1 if median < 100 else 0
-    return f"{median:.{digits}f}", f"{fastest:.{digits}f}-{slowest:.{digits}f}"
 
 
 def _ratio(times: Mapping[str, Any], name: str, other: str) -> float:
     return times[name]["median_ms"] / times[other]["median_ms"]
+
+
+if __name__ == "__main__":
+    run(main)

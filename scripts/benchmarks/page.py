@@ -13,14 +13,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from chromium import chromium, open_page
 from mlp_jax import Model, init_params, load_dataset
 from mlp_jax.report import report
 from mlp_jax.runs import Run
+from program import Out, Rounds, check_arguments, publish, run
+from training import LESSON, named
 
-from .chromium import chromium, open_page
-from .timing import check_outputs, print_table, write_json
-
-NETWORKS = ((784, 16, 16, 10), (784, 128, 64, 10))
+NETWORKS = (LESSON, (784, 128, 64, 10))
 LISTEN = """() => {
   window.times = [];
   let answering = null; // milliseconds in what hears of events, if some came since the last frame: may be 0
@@ -49,16 +49,14 @@ FRAME = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame
 FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
 
 
-def main(rounds: int, out: Path | None) -> None:
-    """Do it all, print a table, write it as JSON if asked. Raises ValueError for no rounds, or without a browser."""
-    if rounds < 1:
-        raise ValueError(f"the number of rounds is {rounds}: expected 1 or more")
-    check_outputs(out, figure=None)
+def main(rounds: Rounds = 60, out: Out = None) -> None:
+    """The page of a run in a browser: first paint, and frames that show what a visitor does."""
+    check_arguments(rounds, out)
     rows = []
     with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
         for each in NETWORKS:
             path = write_page(Path(scratch), each)
-            network = "-".join(map(str, each))
+            network = named(each)
             opened = [first_paint(browser, path) for _ in range(5)]
             rows.append(row(network, "opened, first paint", opened))
             page = open_page(browser, path, 1600, 1000)
@@ -67,14 +65,11 @@ def main(rounds: int, out: Path | None) -> None:
             for name, act in ACTIONS.items():
                 rows.append(row(network, name, times_of(page, act, rounds)))
             page.close()
-    print_table(
-        f"the page of a run in Chromium, {rounds} of each",
-        ("", "", "median ms", "of 20, 19 within", "slowest"),
-        [(each["network"], each["name"], *(f"{each[key]:.1f}" for key in COLUMNS)) for each in rows],
-    )
-    if out:
-        about = {"benchmark": "page", "rounds": rounds, "chromium": browser.version}
-        write_json(out, {**about, "rows": rows}, ("jax", "numpy", "playwright"))
+    report = {"benchmark": "page", "rounds": rounds, "chromium": browser.version, "rows": rows}
+    headings = ("", "", "median ms", "of 20, 19 within", "slowest")
+    cells = [(each["network"], each["name"], *(f"{each[key]:.1f}" for key in COLUMNS)) for each in rows]
+    title = f"the page of a run in Chromium, {rounds} of each"
+    publish(report, title, headings, cells, out, packages=("jax", "numpy", "playwright"))
 
 
 COLUMNS = ("median_ms", "p95_ms", "slowest_ms")
@@ -87,8 +82,8 @@ def row(network: str, name: str, times: list[float]) -> dict[str, Any]:
 
 
 def write_page(scratch: Path, sizes: tuple[int, ...]) -> Path:
-    """The page of a network with random parameters, which draws as much as one that has learned."""
-    run = Run.create(scratch / "-".join(map(str, sizes)), {"data": "mnist", "sizes": sizes})
+    """The page of a network with random parameters, which draws as much as that of one that has learned."""
+    run = Run.create(scratch / named(sizes), {"data": "mnist", "sizes": sizes})
     page = report(run, Model(), init_params(jax.random.key(0), sizes), load_dataset("mnist"))
     path = run.directory / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -158,3 +153,7 @@ ACTIONS = {
     "a step is taken": take_step,
     "a bias is turned": turn_bias,
 }
+
+
+if __name__ == "__main__":
+    run(main)

@@ -16,15 +16,17 @@ What is not the same:
 import warnings
 from collections.abc import Callable, Generator, Iterable
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mlp_jax import Dataset, Layer, Model, Params, TrainState, loss, make_optimizer, train_epoch
+from mlp_jax import Dataset, Layer, Model, Params, Plan, TrainState, loss, train_epoch
 
+MODEL = Model()
+Name = Literal["mlp_jax", "nielsen", "numpy", "sklearn", "torch", "torch_compile", "flax", "equinox", "jax"]
 Epochs = Generator[list[Any], np.ndarray, None]
 
 
@@ -32,9 +34,9 @@ class Problem(NamedTuple):
     """What every peer is given.
 
     params: weights, (n_out, n_in), and biases of each layer in turn, float32; not to be written to.
-    dataset: images as uint8 and labels.
+    dataset: the images as uint8, and their labels.
     inputs: the training images from 0 to 1, (n, pixels) float32. targets: (n, classes) float32.
-    batch_size: examples of a mini-batch, the last of an epoch excepted. learning_rate: of plain gradient descent.
+    plan: of plain gradient descent with that learning_rate.
     threads: for those that have a setting of their own; BLAS is kept to as many from outside.
     """
 
@@ -42,9 +44,14 @@ class Problem(NamedTuple):
     dataset: Dataset
     inputs: np.ndarray
     targets: np.ndarray
-    batch_size: int
+    plan: Plan
     learning_rate: float
     threads: int
+
+    @property
+    def batch_size(self) -> int:
+        """Examples of a mini-batch, the last of an epoch excepted."""
+        return self.plan.batch_size
 
     @property
     def sizes(self) -> list[int]:
@@ -63,12 +70,11 @@ def as_params(arrays: list[Any]) -> Params:
 
 def package(problem: Problem) -> Epochs:
     """An epoch is one compiled program."""
-    optimizer = make_optimizer("sgd", problem.learning_rate)
-    state = TrainState.start(as_params(problem.params), optimizer)
-    images, labels = jax.device_put((problem.dataset.train_images, problem.dataset.train_labels))
+    state = TrainState.start(as_params(problem.params), problem.plan.optimizer)
+    examples = jax.device_put(problem.dataset.train)
     while True:
         order = yield jax.tree.leaves(state.params)
-        state, _ = train_epoch(state, images, labels, order, Model(), optimizer, problem.batch_size)
+        state, _ = train_epoch(state, examples.inputs, examples.targets, order, problem.plan)
         jax.block_until_ready(state)
 
 
@@ -157,7 +163,7 @@ def scikit_learn(problem: Problem) -> Epochs:
 
 
 def torch_eager(problem: Problem, compiled: bool = False) -> Epochs:
-    """Modules, autograd and torch.optim.SGD. On a GPU where PyTorch sees one."""
+    """Modules, autograd and torch.optim.SGD. On a GPU if PyTorch sees one."""
     import torch
     from torch import nn
 
@@ -261,7 +267,7 @@ def jax_by_steps(problem: Problem) -> Epochs:
 
     @jax.jit
     def step(params: Params, x: Any, y: Any) -> Params:
-        gradient = jax.grad(loss)(params, x, y)
+        gradient = jax.grad(loss)(params, x, y, MODEL)
         return jax.tree.map(lambda leaf, slope: leaf - problem.learning_rate * slope, params, gradient)
 
     while True:
@@ -278,7 +284,7 @@ class Peer(NamedTuple):
     epochs: Callable[[Problem], Epochs]
 
 
-PEERS = {
+PEERS: dict[Name, Peer] = {
     "mlp_jax": Peer("mlp_jax", package),
     "nielsen": Peer("Nielsen's, example by example in NumPy", nielsen),
     "numpy": Peer("NumPy over the batch", numpy_by_batches),

@@ -6,7 +6,7 @@ width and of population there are 6,000, for the most is a hundred times the wor
 
 A larger data set repeats the images in memory, row by row, so that an epoch reads as many bytes as it would of new
 ones; an order that named the same 60,000 rows again and again would find them in the processor's caches. A smaller one
-is their beginning. The axis ends where all its data sets together would fill a third of this machine's memory.
+is their beginning. The axis ends before all its data sets together fill a third of this machine's memory.
 
 The exponent is the slope of a straight line through the logarithms, by least squares over all points; the last slope
 is that between the two largest. Everything runs on as many threads as the network of the lessons takes.
@@ -15,17 +15,19 @@ is that between the two largest. Everything runs on as many threads as the netwo
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate, count
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import partial
+from itertools import accumulate
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tyro.conf import arg
 
 from mlp_jax import (
-    Dataset,
+    Examples,
     Model,
+    Plan,
     TrainState,
     init_params,
     init_population,
@@ -34,23 +36,25 @@ from mlp_jax import (
     train_epoch,
 )
 from mlp_jax.training import use_one_thread_if_small
-from mlp_jax.training.devices import place, place_examples, place_order
+from mlp_jax.training.sharding import BATCH, place, place_examples
+from population import population as population_of
+from program import Figure, Out, Rounds, check_arguments, publish, run
+from timing import in_milliseconds, median_and_range, take_turns, threads
+from training import LESSON, one_by_one
 
-from .population import population as train_together
-from .timing import check_outputs, in_milliseconds, print_table, take_turns, threads, write_json
-
-SIZES = (784, 16, 16, 10)
+Axis = Literal["examples", "width", "depth", "batch", "population", "devices"]
 BATCH_SIZE = 100
 LEARNING_RATE = 0.1  # wide networks, and batches of one, stay finite; how long a step takes does not depend on it
+EXAMPLES = (6_000, 19_000, 60_000, 190_000, 600_000, 1_900_000, 6_000_000)
 SHARE = 1 / 3  # of this machine's memory, which images may fill
 
 
 class Point(NamedTuple):
-    """What an epoch is timed of: the place on the axis, and the whole setting."""
+    """One epoch to be timed: its place on the axis, and the whole setting."""
 
     at: int
     examples: int
-    sizes: tuple[int, ...] = SIZES
+    sizes: tuple[int, ...] = LESSON
     batch_size: int = BATCH_SIZE
     members: int | None = None
     devices: int = 1
@@ -58,9 +62,8 @@ class Point(NamedTuple):
 
 def examples(most: int) -> list[Point]:
     """From 6,000 on, each time the square root of ten as many."""
-    numbers = [6_000, 19_000, 60_000, 190_000, 600_000, 1_900_000, 6_000_000]
-    fit = SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / SIZES[0]
-    return [Point(n, n) for n, total in zip(numbers, accumulate(numbers), strict=True) if n <= most and total <= fit]
+    fit = SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / LESSON[0]
+    return [Point(n, n) for n, total in zip(EXAMPLES, accumulate(EXAMPLES), strict=True) if n <= most and total <= fit]
 
 
 def width(most: int) -> list[Point]:
@@ -89,7 +92,7 @@ def devices(most: int) -> list[Point]:
     return [Point(n, min(60_000, most), batch_size=800, devices=n) for n in (1, 2, 4, 8) if n <= there]
 
 
-AXES: dict[str, Callable[[int], list[Point]]] = {
+AXES: dict[Axis, Callable[[int], list[Point]]] = {
     "examples": examples,
     "width": width,
     "depth": depth,
@@ -100,72 +103,67 @@ AXES: dict[str, Callable[[int], list[Point]]] = {
 """The points of each axis, of data sets that have at most so many examples."""
 
 
-def main(axes: Sequence[str], largest_examples: int, rounds: int, out: Path | None, figure: Path | None) -> None:
-    """Time epochs along each axis, fit the exponents; print the table, and write and draw it if asked."""
-    if largest_examples < 6_000 or rounds < 1:
-        raise ValueError(f"{largest_examples} examples and {rounds} rounds: expected 6000 or more, and 1 or more")
-    check_outputs(out, figure)
-    use_one_thread_if_small(SIZES, BATCH_SIZE)
+def main(
+    axes: Annotated[tuple[Axis, ...], arg(help="what to vary")] = get_args(Axis),
+    largest_examples: Annotated[
+        int, arg(help="the end of the axis of examples, 6000 or more, if memory allows")
+    ] = 6_000_000,
+    rounds: Rounds = 5,
+    out: Out = None,
+    figure: Figure = None,
+) -> None:
+    """How the time of an epoch grows with examples, width, depth, batch, members of a population and devices."""
+    check_arguments(rounds, out, figure)
+    if largest_examples < 6_000:
+        raise ValueError(f"the largest number of examples is {largest_examples}: expected 6000 or more")
+    use_one_thread_if_small(LESSON, BATCH_SIZE)
     if "devices" in axes:
         jax.config.update("jax_num_cpu_devices", 8)
-    dataset = load_dataset("mnist")
-    found = {name: measure(AXES[name](largest_examples), dataset, rounds) for name in dict.fromkeys(axes)}
+    train = load_dataset("mnist").train
+    found = {name: measure(AXES[name](largest_examples), train, rounds) for name in dict.fromkeys(axes)}
     report = {
         "benchmark": "scaling",
         "rounds": rounds,
         "device": jax.devices()[0].device_kind,
         "axes": {name: {"points": points, **exponents(points)} for name, points in found.items()},
     }
-    show(report)
-    if "examples" in found and found["examples"][-1]["at"] < min(largest_examples, 6_000_000):
-        print(f"more examples than {found['examples'][-1]['at']:,} would fill over a third of this machine's memory")
-    if out:
-        write_json(out, report, ("jax", "jaxlib", "numpy", "optax"))
+    headings = ("", "at", "ms", "range", "exponent", "last slope")
+    left_out = [n for n in EXAMPLES if n <= largest_examples][len(found.get("examples", EXAMPLES)) :]
+    note = f"{left_out[0]:,} examples would fill over a third of this machine's memory" if left_out else ""
+    publish(report, f"time of an epoch, threads: {threads()}", headings, cells(report), out, note=note)
     if figure:
         draw(report).savefig(figure, dpi=150)
 
 
-def measure(points: Sequence[Point], dataset: Dataset, rounds: int) -> list[dict[str, Any]]:
+def measure(points: Sequence[Point], examples: Examples, rounds: int) -> list[dict[str, Any]]:
     """A row for each point, with the times of its epochs; the first of each, which compiles, does not count."""
-    calls = {str(point.at): epochs_of(point, dataset) for point in points}
+    calls = {str(point.at): epochs_of(point, examples) for point in points}
     for call in calls.values():
         call()
     seconds = take_turns(calls, rounds)
     return [{**point._asdict(), **in_milliseconds(seconds[str(point.at)])} for point in points]
 
 
-def epochs_of(point: Point, dataset: Dataset) -> Callable[[], Any]:
+def epochs_of(point: Point, examples: Examples) -> Callable[[], Any]:
     """Trains for another epoch at each call."""
-    images, labels = repeated(dataset, point.examples)
+    many = repeated(examples, point.examples)
+    plan = Plan(Model(), make_optimizer("sgd", LEARNING_RATE), point.batch_size)
     if point.members:
-        part = replace(dataset, train_images=np.asarray(images), train_labels=np.asarray(labels))
-        epochs = train_together(init_population(range(point.members), point.sizes), part, point.batch_size)
-        return lambda: next(epochs)
-    mesh = None
+        return partial(next, population_of(init_population(range(point.members), point.sizes), many, plan))
     if point.devices > 1:
-        mesh = jax.make_mesh((point.devices,), ("batch",), devices=jax.devices()[: point.devices])
-        images, labels = place_examples((np.asarray(images), np.asarray(labels)), mesh)
-    optimizer = make_optimizer("sgd", LEARNING_RATE)
-    state = place(TrainState.start(init_params(jax.random.key(0), point.sizes), optimizer), mesh)
-    numbers = count()
-
-    def call() -> Any:
-        nonlocal state
-        order = place_order(0, next(numbers), point.examples, mesh)
-        state, cost = train_epoch(state, images, labels, order, Model(), optimizer, point.batch_size, mesh=mesh)
-        return jax.block_until_ready(cost)
-
-    return call
+        plan = replace(plan, mesh=jax.make_mesh((point.devices,), (BATCH,), devices=jax.devices()[: point.devices]))
+        many = place_examples(jax.tree.map(np.asarray, many), plan.mesh)
+    state = place(TrainState.start(init_params(jax.random.key(0), point.sizes), plan.optimizer), plan.mesh)
+    return partial(next, one_by_one(train_epoch, state, many, plan))
 
 
-def repeated(dataset: Dataset, examples: int) -> tuple[jax.Array, jax.Array]:
-    """The training images and labels again and again, so many in all, on the device.
+def repeated(examples: Examples, count: int) -> Examples:
+    """The examples again and again, so many in all, on the device.
 
     Gathered by one program there: to repeat them in NumPy first would take twice the memory.
     """
-    rows = np.arange(examples, dtype=np.int32) % np.int32(len(dataset.train_labels))
-    gather = jax.jit(lambda array, rows: array[rows])
-    return gather(jnp.asarray(dataset.train_images), rows), gather(jnp.asarray(dataset.train_labels), rows)
+    rows = np.arange(count, dtype=np.int32) % np.int32(len(examples))
+    return jax.jit(Examples.rows)(jax.tree.map(jnp.asarray, examples), rows)
 
 
 def exponents(points: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
@@ -176,16 +174,14 @@ def exponents(points: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     return {"exponent": float(np.polyfit(at, ms, 1)[0]), "last_slope": float(np.diff(ms)[-1] / np.diff(at)[-1])}
 
 
-def show(report: Mapping[str, Any]) -> None:
-    """Print the table."""
+def cells(report: Mapping[str, Any]) -> list[list[str]]:
+    """Of the table."""
     rows = []
     for name, axis in report["axes"].items():
-        for point in axis["points"]:
-            median, fastest, slowest = (f"{point[key]:,.1f}" for key in ("median_ms", "fastest_ms", "slowest_ms"))
-            rows.append([name, f"{point['at']:,}", median, f"{fastest} to {slowest}"])
+        rows += [[name, f"{point['at']:,}", *median_and_range(point)] for point in axis["points"]]
         if axis["exponent"] is not None:
             rows[-1] += [f"{axis['exponent']:.2f}", f"{axis['last_slope']:.2f}"]
-    print_table(f"time of an epoch, threads: {threads()}", ["", "at", "ms", "range", "exponent", "last slope"], rows)
+    return rows
 
 
 def draw(report: Mapping[str, Any]) -> Any:
@@ -213,6 +209,11 @@ def draw(report: Mapping[str, Any]) -> Any:
         axes.yaxis.set_major_formatter(EngFormatter(unit="s"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(at.min() / 1.5, at.max() * 1.5)
         axes.set_ylim(10 ** np.floor(np.log10(fastest.min() / 1e3)), 10 ** np.ceil(np.log10(slowest.max() / 1e3)))
         axes.grid(alpha=0.3)
     return figure
+
+
+if __name__ == "__main__":
+    run(main)

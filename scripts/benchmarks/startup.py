@@ -1,12 +1,12 @@
-"""How long the command line takes to start, and where the time of a run of one epoch goes.
+"""How long the command line takes to start, and what a run of one epoch spends its time on.
 
 Each command is a process of its own, timed from outside. Cold means that no compiled program is kept from an earlier
 run, warm that the run before was the same. The parts of a run are timed from inside, in other processes; an instant
 belongs to the shortest part around it, so that they add up to the whole.
 
 What paid, with JAX 0.10.2 on two cores of an Intel Xeon: compiled programs that are kept (1.0 s when warm; writing them
-costs 0.04 s), no search for garbage as Python ends (0.3 s), a random key only where a rule draws from it (0.14 s),
-comparing gradients imported only for --angles (0.05 s), a Union that Tyro checks without typeguard (0.1 s of --help).
+costs 0.04 s), no search for garbage as Python ends (0.3 s), a random key only if a rule draws from it (0.14 s),
+comparing gradients imported only for --angles (0.05 s), argparse instead of Tyro (0.18 of the 0.24 s of --help).
 What did not: no garbage collection during imports (0.03 s). What is left is mostly imports of other packages.
 """
 
@@ -25,19 +25,19 @@ from typing import Any
 
 import numpy as np
 
-from .timing import check_outputs, in_milliseconds, print_table, take_turns, write_json
+from program import PACKAGES, Out, Rounds, check_arguments, print_table, publish, run
+from timing import in_milliseconds, median_and_range, take_turns
 
+VERSIONS = (*PACKAGES, "tensorflow-datasets")
 PHASES = Path(__file__).with_name("phases.py")
 HELP, COLD, WARM = "mlp-jax --help", "mlp-jax train --epochs 1, cold", "mlp-jax train --epochs 1, warm"
 PARTS = {COLD: "its parts, cold", WARM: "its parts, warm"}
 Part = tuple[str, float, float]
 
 
-def main(rounds: int, out: Path | None) -> None:
-    """Time everything in turns, print two tables, and write them as JSON if asked. Raises ValueError for no rounds."""
-    if rounds < 1:
-        raise ValueError(f"the number of rounds is {rounds}: expected 1 or more")
-    check_outputs(out, figure=None)
+def main(rounds: Rounds = 5, out: Out = None) -> None:
+    """How long the command line takes to start, and what a run of one epoch spends its time on."""
+    check_arguments(rounds, out)
     parts: dict[str, list[dict[str, float]]] = {name: [] for name in PARTS.values()}
     with tempfile.TemporaryDirectory() as scratch:
         calls = make_calls(Path(scratch))
@@ -56,18 +56,15 @@ def main(rounds: int, out: Path | None) -> None:
 
     commands = {name: in_milliseconds(seconds[name]) for name in (HELP, COLD, WARM)}
     rows = part_rows(parts)
-    title = f"{rounds} processes each, in turn"
-    print_table(title, ("", "median ms", "fastest", "slowest"), (_cells(*item) for item in commands.items()))
+    report = {"benchmark": "startup", "rounds": rounds, "parts": rows}
+    report["commands"] = [{"name": name, **times} for name, times in commands.items()]
+    cells = [(name, *median_and_range(times)) for name, times in commands.items()]
+    publish(report, f"{rounds} processes each, in turn", ("", "ms", "range"), cells, out, packages=VERSIONS)
     print_table(
-        "where the time of mlp-jax train --epochs 1 goes, median ms",
+        "mlp-jax train --epochs 1 in parts, median ms",
         ("", "cold", "warm"),
         ((row["name"], f"{row['cold_ms']:.0f}", f"{row['warm_ms']:.0f}") for row in rows),
     )
-    if out:
-        about = {"benchmark": "startup", "rounds": rounds}
-        packages = ("jax", "jaxlib", "numpy", "optax", "tyro", "tensorflow-datasets")
-        timed = [{"name": name, **times} for name, times in commands.items()]
-        write_json(out, {**about, "commands": timed, "parts": rows}, packages)
 
 
 def make_calls(scratch: Path) -> dict[str, Callable[[], dict[str, float] | None]]:
@@ -93,10 +90,10 @@ def make_calls(scratch: Path) -> dict[str, Callable[[], dict[str, float] | None]
         return seconds_of_parts([*around, *inside["parts"]], start, end)
 
     def run_train() -> None:
-        run("-m", "mlp_jax.cli", *train)
+        run("-m", "mlp_jax", *train)
 
     def run_help() -> None:
-        run("-m", "mlp_jax.cli", "--help")
+        run("-m", "mlp_jax", "--help")
 
     return {HELP: run_help, COLD: run_train, WARM: run_train, **dict.fromkeys(PARTS.values(), run_in_parts)}
 
@@ -126,5 +123,5 @@ def part_rows(parts: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[s
     return sorted(rows, key=lambda row: -row["cold_ms"])
 
 
-def _cells(name: str, times: Mapping[str, float]) -> tuple[str, ...]:
-    return name, *(f"{times[column]:.0f}" for column in ("median_ms", "fastest_ms", "slowest_ms"))
+if __name__ == "__main__":
+    run(main)

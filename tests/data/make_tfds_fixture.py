@@ -30,10 +30,10 @@ def main() -> None:
     digits = load_dataset("mnist")
     with tempfile.TemporaryDirectory() as scratch:
         published = Path(scratch)
-        write_idx(published / "train-images-idx3-ubyte", digits.train_images[:TRAIN].reshape(-1, 28, 28))
-        write_idx(published / "train-labels-idx1-ubyte", digits.train_labels[:TRAIN])
-        write_idx(published / "t10k-images-idx3-ubyte", digits.test_images[:TEST].reshape(-1, 28, 28))
-        write_idx(published / "t10k-labels-idx1-ubyte", digits.test_labels[:TEST])
+        write_idx(published / "train-images-idx3-ubyte", digits.train.inputs[:TRAIN].reshape(-1, 28, 28))
+        write_idx(published / "train-labels-idx1-ubyte", digits.train.targets[:TRAIN])
+        write_idx(published / "t10k-images-idx3-ubyte", digits.test.inputs[:TEST].reshape(-1, 28, 28))
+        write_idx(published / "t10k-labels-idx1-ubyte", digits.test.targets[:TEST])
 
         def fetch(_, urls: dict[str, str]) -> dict[str, str]:
             return {name: str(published / Path(url).stem) for name, url in urls.items()}

@@ -23,6 +23,17 @@ def arrays(train=6, test=4, shape=(3, 5), classes=3):
     return made
 
 
+def floats(train=6, test=4, shape=(3, 5), n_out=2, dtype=np.float32):
+    """Inputs of any sign and size, wanted outputs, and weights."""
+    random = np.random.default_rng(1)
+    made = {}
+    for part, examples in (("train", train), ("test", test)):
+        made[f"x_{part}"] = random.normal(0, 100, size=(examples, *shape)).astype(dtype)
+        made[f"y_{part}"] = random.normal(size=(examples, n_out))
+        made[f"w_{part}"] = random.random(examples).astype(dtype)
+    return made
+
+
 def idx(array):
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
@@ -55,9 +66,14 @@ def write_npz(path, made, method=zipfile.ZIP_DEFLATED):
 
 
 def same(dataset, made):
-    """Whether `dataset` holds the images and labels of `made`, bit for bit."""
-    found = (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)
-    return all(np.array_equal(array.ravel(), made[key].ravel()) for key, array in zip(KEYS, found, strict=True))
+    """Whether `dataset` holds the arrays of `made`, bit for bit and in their types; classes in any type."""
+    names = {"x": "inputs", "y": "targets", "w": "weights"}
+    found = {f"{n}_{part}": getattr(getattr(dataset, part), names[n]) for part in ("train", "test") for n in names}
+    return {key for key in found if found[key] is not None} == made.keys() and all(
+        np.array_equal(found[key].ravel(), array.ravel())
+        and (found[key].dtype == array.dtype or array.dtype.kind != "f")
+        for key, array in made.items()
+    )
 
 
 @contextmanager

@@ -7,55 +7,53 @@ from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources import DAMAGES, IDX, KEYS, arrays, damaged, idx, memory, npy, same, write_idx, write_npz, zipped
+from sources import DAMAGES, IDX, KEYS, arrays, damaged, floats, idx, memory, npy, same, write_idx, write_npz, zipped
 
 from mlp_jax import DatasetError, load_dataset
-from mlp_jax.data import stored
+from mlp_jax.data import array_files
 
 MADE = arrays()
 METHODS = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED}
-FORMS = ("raw", "gz", *METHODS)
-MEMBERS = {key: npy(array) for key, array in MADE.items()}
+FORMS = ("raw", "gz", *METHODS, *(f"{method} floats" for method in METHODS))
 
 
-def test_parts_side_by_side_are_the_whole():
-    whole, parts = load_dataset(), [load_dataset(part=part, parts=3) for part in range(3)]
-    for name in ("train_images", "train_labels"):
-        np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
-    for part in parts:
-        assert len(part.train_labels) == 20_000
-        np.testing.assert_array_equal(part.test_images, whole.test_images)
-        np.testing.assert_array_equal(part.test_labels, whole.test_labels)
+def made_as(form):
+    return floats() if form.endswith("floats") else MADE
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_parts_of_every_form(tmp_path, form):
     """A part knows all classes, of which it may have no example."""
-    made = MADE | {"y_train": np.array([2, 2, 3, 1, 0, 1], np.uint8)}
+    made = made_as(form)
+    if made is MADE:
+        made = made | {"y_train": np.array([2, 2, 3, 1, 0, 1], np.uint8)}
     source = written(tmp_path / "set.npz", form, made)
     for part in range(3):
         rows = slice(2 * part, 2 * part + 2)
         dataset = load_dataset(source, part=part, parts=3)
-        assert same(dataset, made | {"x_train": made["x_train"][rows], "y_train": made["y_train"][rows]})
-        assert dataset.classes == 4
+        assert same(dataset, made | {key: made[key][rows] for key in made if key.endswith("train")})
+        assert dataset.n_out == (2 if form.endswith("floats") else 4)
 
 
 def test_a_part_takes_the_memory_of_a_part():
     def peak(**part):
         with memory() as most:
-            load_dataset(**part)
-            return most()
+            return load_dataset(**part).train, most()
 
-    assert peak(part=1, parts=10) < peak() - 0.85 * 60_000 * 784
+    (part, part_peak), (whole, whole_peak) = peak(part=1, parts=10), peak()
+    assert part_peak < whole_peak - 0.85 * 60_000 * 784
+    assert np.array_equal(part.inputs, whole.inputs[6000:12_000])
+    assert np.array_equal(part.targets, whole.targets[6000:12_000])
 
 
 @pytest.mark.parametrize("parts", [0, -1, 7, 60_001])
 def test_parts_that_cannot_be_equal_are_refused(parts):
-    with pytest.raises(DatasetError, match=f"60000 training images cannot be split into {parts} equal parts: let"):
+    with pytest.raises(DatasetError, match=f"60000 training examples cannot be split into {parts} equal parts: let"):
         load_dataset(parts=parts)
 
 
@@ -65,7 +63,7 @@ def test_a_part_that_is_not_among_them_is_refused(part):
         load_dataset(part=part, parts=2)
 
 
-SOURCES = "expected 'mnist', the one inside the package; a directory of IDX files; an .npz file .*; or tfds:NAME"
+SOURCES = "expected 'mnist', which comes with the package; a directory of IDX files; an .npz file .*; or tfds:NAME"
 
 
 @pytest.mark.parametrize("source", ["fashion", "", "/nowhere", "/nowhere/set.npz", "a\0b", "x" * 300])
@@ -87,25 +85,28 @@ def test_a_path_called_mnist_is_a_path(tmp_path, monkeypatch):
     write_idx(tmp_path / "mnist", MADE)
     assert same(load_dataset("./mnist"), MADE)
     assert same(load_dataset(Path("mnist")), MADE)
-    assert len(load_dataset("mnist").train_labels) == 60_000
+    assert len(load_dataset("mnist").train) == 60_000
 
 
 def written(path, form, made):
     """`made` as files of that form at `path`."""
     if form in ("raw", "gz"):
         return write_idx(path, made, compress=form == "gz")
-    return write_npz(path, made, METHODS[form])
+    return write_npz(path, made, METHODS[form.split()[0]])
 
 
 def damaged_file(source, form, inside, which, changes):
     """The path and content of a file of `source` after `changes`: to what is in it before compression if `inside`."""
-    path = source if form in METHODS else source / (IDX[which] + ".gz" * (form == "gz"))
+    made, is_idx = made_as(form), form in ("raw", "gz")
+    path = source / (IDX[which % 4] + ".gz" * (form == "gz")) if is_idx else source
     if not inside:
         return path, damaged(path.read_bytes(), changes)
-    if form in METHODS:
-        return path, zipped(MEMBERS | {KEYS[which]: damaged(MEMBERS[KEYS[which]], changes)}, METHODS[form])
-    content = damaged(idx(MADE[KEYS[which]]), changes)
-    return path, gzip.compress(content) if form == "gz" else content
+    if is_idx:
+        content = damaged(idx(made[KEYS[which % 4]]), changes)
+        return path, gzip.compress(content) if form == "gz" else content
+    members = {key: npy(array) for key, array in made.items()}
+    key = list(made)[which % len(made)]
+    return path, zipped(members | {key: damaged(members[key], changes)}, METHODS[form.split()[0]])
 
 
 def loaded(source, path, content):
@@ -118,8 +119,8 @@ def loaded(source, path, content):
     path.write_bytes(content)
     try:
         dataset = load_dataset(source)
-        assert dataset.train_images.max() <= 255
-        assert dataset.test_images.max() <= 255
+        for array in jax.tree.leaves((dataset.train, dataset.test)):
+            assert np.isfinite(array).all()
     except DatasetError:
         return None
     finally:
@@ -130,7 +131,7 @@ def loaded(source, path, content):
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    return {form: written(tmp_path_factory.mktemp(form) / "set.npz", form, MADE) for form in FORMS}
+    return {form: written(tmp_path_factory.mktemp("form") / "set.npz", form, made_as(form)) for form in FORMS}
 
 
 CHANGES = st.lists(
@@ -140,18 +141,22 @@ MOST = 2**22  # bytes; the damaged files have a thousandth of it
 
 
 def check_damaged(source, form, inside, which, changes, mapped):
-    """A data set, None where it is refused, whatever the damage; not another one where there are checksums."""
+    """A data set, None if it is refused, whatever the damage; not another one if there are checksums.
+
+    A zip file's list of its members has none, so damage there can hide the weights, which a data set need not have.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stored, "MAPPED", 0 if mapped else 2**28)
+        patch.setattr(array_files, "MAPPED", 0 if mapped else 2**28)
         dataset = loaded(source, *damaged_file(source, form, inside, which, changes))
     if dataset is not None and not mapped and not inside and form != "raw":
-        assert same(dataset, MADE)
+        hidden = [f"w_{part}" for part in ("train", "test") if getattr(dataset, part).weights is None]
+        assert same(dataset, {key: array for key, array in made_as(form).items() if key not in hidden})
     return dataset
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
-    form=st.sampled_from(FORMS), inside=st.booleans(), which=st.integers(0, 3), changes=CHANGES, mapped=st.booleans()
+    form=st.sampled_from(FORMS), inside=st.booleans(), which=st.integers(0, 11), changes=CHANGES, mapped=st.booleans()
 )
 def test_a_damaged_file_is_data_or_refused(sources, form, inside, which, changes, mapped):
     with memory() as most:
@@ -162,11 +167,10 @@ def test_a_damaged_file_is_data_or_refused(sources, form, inside, which, changes
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_installed")
 @pytest.mark.parametrize("form", FORMS)
-def test_a_hundred_thousand_damaged_files_are_data_or_refused(sources, form):
-    """A quarter of them of each form."""
+def test_many_damaged_files_are_data_or_refused(sources, form):
     random, found = np.random.default_rng(FORMS.index(form)), Counter()
-    for number in range(25_000):
-        inside, which, mapped = number % 2 == 0, number // 2 % 4, number // 8 % 3 == 0
+    for number in range(20_000):
+        inside, which, mapped = number % 2 == 0, number // 2 % 12, number // 24 % 3 == 0
         draws = random.integers(len(DAMAGES), size=2), random.random(2), random.integers(2**32, size=2)
         changes = list(zip(*(draw.tolist() for draw in draws), strict=True))[: random.integers(1, 3)]
         with memory() if number % 25 == 0 else nullcontext(lambda: 0) as most:  # measuring takes four times as long

@@ -6,20 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlp_jax import Dataset, load_dataset
-from mlp_jax.arguments import PRESETS, Train, preset
+from mlp_jax import load_dataset
 from mlp_jax.cli import main
+from mlp_jax.config import PRESETS, Train, preset
+from mlp_jax.data import Dataset
 from mlp_jax.experiments import accuracy
 from mlp_jax.experiments.subject import SubjectError
 
 MNIST = load_dataset()
-SMALL = Dataset(
-    MNIST.train_images[:600],
-    MNIST.train_labels[:600],
-    MNIST.test_images[:300],
-    MNIST.test_labels[:300],
-    image_shape=(28, 28, 1),
-)
+SMALL = Dataset(MNIST.train.rows(slice(600)), MNIST.test.rows(slice(300)), image_shape=(28, 28, 1))
 MEASURED = accuracy.Measurement(
     tuple(PRESETS),
     ("784-16-16-10", "784-16-16-10", "784-256-10", "784-30-10"),
@@ -28,30 +23,18 @@ MEASURED = accuracy.Measurement(
 )
 
 
-@pytest.mark.parametrize("name", ["sixteen", "nielsen"])
-def test_networks_are_those_that_the_command_trains(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("PJRT_NPROC", "2")
+@pytest.mark.parametrize("name", [pytest.param("sixteen", marks=pytest.mark.slow), "nielsen"])
+def test_networks_are_those_that_the_command_trains(name, tmp_path):
     data = tmp_path / "small.npz"
     np.savez(
         data,
-        x_train=SMALL.train_images.reshape(-1, 28, 28),
-        y_train=SMALL.train_labels,
-        x_test=SMALL.test_images.reshape(-1, 28, 28),
-        y_test=SMALL.test_labels,
+        x_train=SMALL.train.inputs.reshape(-1, 28, 28),
+        y_train=SMALL.train.targets,
+        x_test=SMALL.test.inputs.reshape(-1, 28, 28),
+        y_test=SMALL.test.targets,
     )
-    settings = [
-        "--preset",
-        name,
-        "--epochs",
-        "2",
-        "--seeds",
-        "2",
-        "--data",
-        str(data),
-        "--out",
-        str(tmp_path / "sweep"),
-    ]
-    assert main(["sweep", *settings]) == 0
+    flags = f"--preset {name} --epochs 2 --seeds 2"
+    assert main(["sweep", *flags.split(), "--data", str(data), "--out", str(tmp_path / "sweep")]) == 0
     sizes, found = accuracy.train(replace(preset(Train, name), epochs=2), SMALL, seeds=2)
     assert sizes == (784, *PRESETS[name].get("sizes", (0, 16, 16, 0))[1:-1], 10)
     for number, accuracy_found in enumerate(found):

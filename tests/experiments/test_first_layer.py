@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import subjects
+from subjects import one
 
-from mlp_jax import Layer, Model
-from mlp_jax.data import Dataset
+from mlp_jax import Layer
 from mlp_jax.experiments.first_layer import draw, judge, measure
 from mlp_jax.experiments.hand_set import edges
-from mlp_jax.experiments.subject import Subject, SubjectError
+from mlp_jax.experiments.subject import SubjectError
 
 SIDE = 28
 RANDOM = np.random.default_rng(0)
@@ -20,9 +21,9 @@ NOISE = RANDOM.normal(size=(20, SIDE * SIDE))
 
 def subject(weights, shape=(SIDE, SIDE, 1)):
     def networks(rows):
-        return (Layer(np.float32(rows)[None], np.zeros((1, len(rows)), np.float32)),)
+        return one((Layer(np.float32(rows), np.zeros(len(rows), np.float32)),))
 
-    return Subject(networks(weights), networks(NOISE), Model(), Dataset(DIGITS, LABELS, DIGITS, LABELS, 1, shape))
+    return subjects.subject(networks(weights), networks(NOISE), subjects.dataset(DIGITS, LABELS, shape, 1))
 
 
 def some_edges():

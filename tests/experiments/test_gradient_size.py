@@ -3,15 +3,10 @@
 import jax
 import numpy as np
 import pytest
+from subjects import DATA, IMAGES, LABELS
 
-from mlp_jax import Dataset, init_params
+from mlp_jax import init_params
 from mlp_jax.experiments import gradient_size
-from mlp_jax.training import init_population
-
-draw = np.random.default_rng(0)
-LABELS = draw.integers(0, 2, 60)
-IMAGES = (200 * np.stack([LABELS, 1 - LABELS, LABELS], axis=1) + draw.integers(0, 50, (60, 3))).astype(np.uint8)
-DATA = Dataset(IMAGES, LABELS, IMAGES, LABELS, classes=2)
 
 
 def errors(params, relu):
@@ -25,7 +20,7 @@ def errors(params, relu):
         z = a @ np.asarray(weights, float).T + np.asarray(biases, float)
         a = np.maximum(z, 0) if relu and number < len(params) - 1 else sigmoid(z)
         sums.append(z)
-    delta = 2 * (a - np.eye(2)[LABELS]) * a * (1 - a)
+    delta = 2 * (a - np.eye(3)[LABELS]) * a * (1 - a)
     sizes = [np.sqrt(np.mean(delta**2))]
     for number in range(len(params) - 1, 0, -1):
         z = sums[number - 1]
@@ -38,7 +33,8 @@ def errors(params, relu):
 @pytest.fixture(scope="module")
 def measured():
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("DEPTHS", (1, 3)), ("WIDTH", 4), ("LEARNING_RATES", (0.01, 1.0)), ("SEEDS", (0, 1))):
+        settings = {"DEPTHS": (1, 3), "WIDTH": 4, "LEARNING_RATES": (0.01, 1.0), "SEEDS": (0, 1), "BATCH_SIZE": 5}
+        for name, value in settings.items():
             patch.setattr(gradient_size, name, value)
         return gradient_size.measure(DATA)
 
@@ -48,7 +44,7 @@ def test_errors_at_the_start_are_those_of_numpy(measured):
         assert sizes.shape == (2, 2, 3, depth + 1)
         for function in (0, 1):
             for seed in (0, 1):
-                params = init_params(jax.random.key(seed), (3, *(4,) * depth, 2))
+                params = init_params(jax.random.key(seed), (16, *(4,) * depth, 3))
                 np.testing.assert_allclose(sizes[function, seed, 0], errors(params, bool(function)), rtol=1e-4)
 
 
@@ -57,9 +53,8 @@ def test_the_rate_that_learns_is_chosen_and_what_it_learns_is_reported(measured)
     assert measured.rates[0].tolist() == [1, 1]
     assert measured.accuracies.shape == measured.costs.shape == (2, 2, 2)
     assert measured.accuracies[0, 1].min() > 0.5
-    start = init_population((0, 1), (3, 4, 2))
     for seed in (0, 1):
-        last = errors(jax.tree.map(lambda leaf, seed=seed: leaf[seed], start), relu=False)[-1]
+        last = errors(init_params(jax.random.key(seed), (16, 4, 3)), relu=False)[-1]
         assert measured.sizes[0][0, seed, -1, -1] != pytest.approx(last, rel=1e-3)  # it has been trained
 
 

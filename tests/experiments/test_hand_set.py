@@ -1,9 +1,11 @@
 """The neuron set by hand adds up what it should, and is lit by what it should."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from subjects import dataset
 
-from mlp_jax.data import Dataset
 from mlp_jax.experiments.hand_set import draw, edges, judge, measure
 from mlp_jax.experiments.subject import SubjectError
 
@@ -12,7 +14,7 @@ LABELS = np.repeat([1, 7], 20)
 IMAGES = np.uint8(RANDOM.uniform(0, 60, (40, 28, 28)))
 IMAGES[20:30, 7:10, 8:19] = 255  # half of the 7s have an upper stroke where the neuron looks for one
 IMAGES[30:35, 7:10, 8:13] = 255  # and some a stroke of half the length
-DATA = Dataset(IMAGES.reshape(40, -1), LABELS, IMAGES.reshape(40, -1), LABELS, 10, (28, 28, 1))
+DATA = dataset(IMAGES.reshape(40, -1), LABELS, (28, 28, 1), 10)
 
 
 def test_an_edge_is_a_bright_bar_in_a_dark_rim():
@@ -70,6 +72,5 @@ def test_draws_with_labelled_axes():
 
 @pytest.mark.parametrize("shape", [None, (14, 56, 1), (14, 14, 4)])
 def test_needs_images_of_the_size_it_was_made_for(shape):
-    data = Dataset(DATA.train_images, LABELS, DATA.test_images, LABELS, 10, shape)
     with pytest.raises(SubjectError, match="28 x 28 pixels and one channel"):
-        measure(data)
+        measure(replace(DATA, image_shape=shape))

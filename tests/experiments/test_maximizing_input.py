@@ -5,73 +5,63 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from subjects import AFTER, COUNT, IMAGES, LABELS, MEANS, MODEL, SIZES, dataset, one, subject
 
 from mlp_jax import Layer, Model, init_params
-from mlp_jax.activations import relu, sigmoid, tanh
-from mlp_jax.data import Dataset
+from mlp_jax.activations import relu, tanh
 from mlp_jax.experiments.maximizing_input import draw, judge, measure, uphill
-from mlp_jax.experiments.subject import Subject, SubjectError
-from mlp_jax.network import forward_pass
-from mlp_jax.training import init_population
+from mlp_jax.experiments.subject import SubjectError
+from mlp_jax.network import feedforward, forward_pass
+from mlp_jax.training import member
 
-SIZES = (16, 5, 4, 3)
-RANDOM = np.random.default_rng(0)
-LABELS = np.arange(30) % 3
-MEANS = RANDOM.uniform(0, 1, (3, 16))
-IMAGES = np.uint8(255 * np.clip(MEANS[LABELS] + RANDOM.normal(0, 0.2, (30, 16)), 0, 1))
-
-
-def subject(networks, model=Model(), labels=LABELS, shape=(4, 4, 1)):
-    return Subject(networks, networks, model, Dataset(IMAGES, labels, IMAGES, labels, 3, shape))
+climb = jax.jit(uphill, static_argnums=(1, 2))
 
 
 def test_a_neuron_of_the_first_layer_wants_ink_where_its_weights_are_positive():
-    params = init_params(jax.random.key(0), SIZES)
-    weights, images = np.asarray(params[0].weights[:4]), np.asarray(uphill(params[:1], 4, Model()))
+    params = member(AFTER, 0)
+    weights, images = np.asarray(params[0].weights[:4]), np.asarray(climb(params[:1], 4, MODEL))
     strong = np.abs(weights) > 0.1
     np.testing.assert_allclose(images[strong], weights[strong] > 0)
 
 
-@pytest.mark.parametrize("hidden", [sigmoid, tanh])
-def test_goes_as_high_as_scipy(hidden):
-    params, model = init_params(jax.random.key(1), SIZES, standard_normal=True), Model(hidden=hidden)
-    height = jax.jit(lambda image: forward_pass(params, image, model)[0][-1])
-    slope = jax.jit(jax.jacobian(height))
-    images = uphill(params, 3, model)
+def test_goes_as_high_as_scipy():
+    params, model = init_params(jax.random.key(1), SIZES, standard_normal=True), Model(hidden=tanh)
+    heights = jax.jit(lambda image: forward_pass(params, image, model)[0][-1])
+    slopes = jax.jit(jax.jacobian(heights))
+    images = climb(params, 3, model)
     assert 0 <= images.min() <= images.max() <= 1
     for output, image in enumerate(images):
         found = minimize(
-            lambda x: -float(height(jnp.float32(x))[output]),  # noqa: B023
+            lambda x: -float(heights(jnp.float32(x))[output]),  # noqa: B023
             np.zeros(16),
-            jac=lambda x: -np.float64(slope(jnp.float32(x))[output]),  # noqa: B023
+            jac=lambda x: -np.float64(slopes(jnp.float32(x))[output]),  # noqa: B023
             bounds=[(0, 1)] * 16,
         )
-        assert float(height(image)[output]) >= -found.fun - 0.02
+        assert float(heights(image)[output]) >= -found.fun - 0.02
 
 
 def test_a_neuron_that_nothing_lights_leaves_the_page_blank():
     dead = (Layer(-jnp.ones((2, 16)), -jnp.ones(2)), Layer(jnp.ones((3, 2)), jnp.zeros(3)))
-    np.testing.assert_array_equal(uphill(dead, 3, Model(hidden=relu)), np.zeros((3, 16)))
+    np.testing.assert_array_equal(climb(dead, 3, Model(hidden=relu)), np.zeros((3, 16)))
 
 
 def test_every_number_is_that_of_a_loop():
-    networks = init_population([0, 1], SIZES)
-    measured = measure(subject(networks))
-    for member in range(2):
-        params = jax.tree.map(lambda leaf: leaf[member], networks)  # noqa: B023
-        images = np.asarray(uphill(params, 3, Model()))
+    measured = measure(subject())
+    for number in range(2):
+        params = member(AFTER, number)
+        images = np.asarray(climb(params, 3, MODEL))
         for k in range(3):
             mean = IMAGES[k == LABELS].mean(axis=0)
             of_digits = [np.corrcoef(image, mean)[0, 1] for image in IMAGES]
             own = np.array(of_digits)[k == LABELS]
-            answers = forward_pass(params, jnp.float32(IMAGES[k == LABELS] / 255))[1][-1][:, k]
-            assert measured.likeness[member, k] == pytest.approx(np.corrcoef(images[k], mean)[0, 1], abs=1e-4)
-            assert measured.lit[member, k] == pytest.approx(float(forward_pass(params, images[k])[1][-1][k]), abs=1e-4)
-            assert measured.digits_lit[member, k] == pytest.approx(float(jnp.median(answers)), abs=1e-5)
+            answers = feedforward(params, jnp.float32(IMAGES[k == LABELS] / 255), MODEL)[:, k]
+            assert measured.likeness[number, k] == pytest.approx(np.corrcoef(images[k], mean)[0, 1], abs=1e-4)
+            assert measured.lit[number, k] == pytest.approx(float(feedforward(params, images[k], MODEL)[k]), abs=1e-4)
+            assert measured.digits_lit[number, k] == pytest.approx(float(jnp.median(answers)), abs=1e-5)
             np.testing.assert_allclose(measured.digits_likeness[:, k], np.percentile(own, (5, 50)), atol=1e-5)
             others = np.median(np.array(of_digits)[k != LABELS])
             assert measured.others_likeness[k] == pytest.approx(others, abs=1e-5)
-            if member == 0:
+            if number == 0:
                 np.testing.assert_allclose(measured.outputs[k].ravel(), 255 * images[k], atol=0.51)
                 np.testing.assert_allclose(measured.digits[k].ravel(), mean, atol=0.51)
     assert [len(layer) for layer in measured.hidden] == [len(lit) for lit in measured.hidden_lit] == [5, 4]
@@ -79,20 +69,17 @@ def test_every_number_is_that_of_a_loop():
 
 def test_a_network_whose_weights_are_the_digits_can_draw_them():
     centred = MEANS - MEANS.mean(axis=1, keepdims=True)
-    able = (Layer(jnp.float32(centred)[None], jnp.zeros((1, 3))),)
+    able = one((Layer(jnp.float32(centred), jnp.zeros(3)),))
     finding = judge(measure(subject(able)))
     assert not finding.holds, finding.text
-    scrawling = (Layer(-jnp.float32(centred)[None], jnp.zeros((1, 3))),)
-    assert judge(measure(subject(scrawling))).holds
-
-
-def test_holds_only_where_the_network_is_as_sure():
-    measured = measure(subject((Layer(-jnp.float32(MEANS - 0.5)[None], jnp.zeros((1, 3))),)))
+    scrawling = one((Layer(-jnp.float32(centred), jnp.zeros(3)),))
+    measured = measure(subject(scrawling))
+    assert judge(measured).holds  # but not if the network is less sure of its own images than of digits
     assert not judge(measured._replace(lit=measured.digits_lit - 0.01)).holds
 
 
 def test_draws_every_layer_with_labelled_axes():
-    measured = measure(subject(init_population([0], SIZES), labels=np.where(LABELS == 1, 2, LABELS)))
+    measured = measure(subject(data=dataset(labels=np.where(LABELS == 1, 2, LABELS))))
     assert measured.classes == (0, 2)
     figure = draw(measured)
     assert sum(bool(panel.images) for panel in figure.axes) == 2 + 2 + 5 + 4
@@ -101,8 +88,7 @@ def test_draws_every_layer_with_labelled_axes():
 
 
 def test_needs_images_of_two_classes():
-    networks = init_population([0], SIZES)
     with pytest.raises(SubjectError, match="two classes with training and test images: there are 1"):
-        measure(subject(networks, labels=np.zeros(30, int)))
+        measure(subject(data=dataset(labels=np.zeros(COUNT, int))))
     with pytest.raises(SubjectError, match="images of one channel"):
-        measure(subject(networks, shape=(2, 2, 4)))
+        measure(subject(data=dataset(shape=(2, 2, 4))))

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import subjects
 
 from mlp_jax import Layer, Model
 from mlp_jax.activations import identity
-from mlp_jax.data import Dataset
 from mlp_jax.experiments.mistakes import draw, judge, measure
-from mlp_jax.experiments.subject import Subject, SubjectError
+from mlp_jax.experiments.subject import SubjectError
 
+MODEL = Model(output=identity)
 CLASSES = 4
 COUNT = 60
 RANDOM = np.random.default_rng(0)
@@ -18,13 +19,12 @@ LABELS = np.where(RANDOM.uniform(size=COUNT) < 0.6, IMAGES.argmax(1), RANDOM.int
 )
 
 
-def subject(labels=LABELS, members=2, shape=(2, 2, 1), images=IMAGES):
+def subject(labels=LABELS, members=2, shape=(2, 2, 1)):
     """The outputs of the first network are the pixels; the second's favour the last class."""
     weights = np.stack([np.eye(CLASSES, dtype=np.float32)] * 2)[:members]
     biases = np.float32([[0, 0, 0, 0], [0, 0, 0, 0.3]])[:members]
-    networks = (Layer(weights, biases),)
-    data = Dataset(images, labels, images, labels, CLASSES, shape)
-    return Subject(networks, networks, Model(output=identity), data)
+    data = subjects.dataset(IMAGES, labels, shape, CLASSES)
+    return subjects.subject((Layer(weights, biases),), data=data, model=MODEL)
 
 
 def test_every_number_is_that_of_a_loop():

@@ -4,31 +4,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from subjects import BEFORE, IMAGES, MODEL, dataset, subject
 
-from mlp_jax import Dataset, Model, init_params, loss, relu
+from mlp_jax import Model, loss, relu
 from mlp_jax.experiments import one_example
-from mlp_jax.experiments.subject import Subject, SubjectError
-from mlp_jax.training import init_population
+from mlp_jax.experiments.subject import SubjectError
+from mlp_jax.training import init_population, member
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (12, 9)).astype(np.uint8)
-LABELS = np.arange(12) % 3
-DATA = Dataset(IMAGES, LABELS, IMAGES, LABELS, classes=3, image_shape=(3, 3, 1))
-
-
-def subject(sizes=(9, 5, 4, 3), seeds=(0, 1), image=None, data=DATA, model=Model()):
-    return Subject(
-        init_population([seed + 10 for seed in seeds], sizes), init_population(seeds, sizes), model, data, image
-    )
+EXAMPLE = jnp.asarray(IMAGES[2], jnp.float32) / 255, jnp.eye(3)[2]
+PARAMS = member(BEFORE, 0)
+cost_and_gradient = jax.jit(jax.value_and_grad(loss))
 
 
 @pytest.fixture(scope="module")
 def measured():
-    return one_example.measure(subject())
+    return one_example.measure(subject(initial=BEFORE))
 
 
-def test_wishes_are_negative_derivatives_of_the_first_untrained_network(measured):
-    params = init_params(jax.random.key(0), (9, 5, 4, 3))
-    gradient = jax.grad(loss)(params, jnp.asarray(IMAGES[2], jnp.float32) / 255, jnp.eye(3)[2])
+def test_wanted_changes_are_negative_derivatives_of_the_first_untrained_network(measured):
+    _, gradient = cost_and_gradient(PARAMS, *EXAMPLE, MODEL)
     assert (measured.image, measured.label) == (2, 2)
     np.testing.assert_allclose(measured.pixels.ravel(), IMAGES[2] / 255, rtol=1e-6)
     np.testing.assert_allclose(measured.wanted_outputs, 2 * (np.eye(3)[2] - measured.outputs), rtol=1e-5)
@@ -36,15 +30,15 @@ def test_wishes_are_negative_derivatives_of_the_first_untrained_network(measured
     for layer in measured.behind:
         np.testing.assert_allclose(layer.weights, -gradient[layer.layer].weights, atol=1e-6)
         by_hand = layer.weights / layer.activations[None]  # of the weights' biases, in each column
-        wanted = by_hand[:, 0] @ np.asarray(params[layer.layer].weights)
+        wanted = by_hand[:, 0] @ np.asarray(PARAMS[layer.layer].weights)
         np.testing.assert_allclose(layer.wanted, wanted, atol=1e-5)
-    np.testing.assert_allclose(measured.first_weights.reshape(5, 9), -gradient[0].weights, atol=1e-6)
+    np.testing.assert_allclose(measured.first_weights.reshape(5, 16), -gradient[0].weights, atol=1e-6)
 
 
 def test_correlations_are_those_of_numpy(measured):
     np.testing.assert_allclose(measured.bright, 1, atol=1e-5)
-    layer, params = measured.behind[0], init_params(jax.random.key(0), (9, 5, 4, 3))
-    np.testing.assert_allclose(measured.strong[0], np.corrcoef(layer.wanted, params[2].weights[2])[0, 1], rtol=1e-4)
+    expected = np.corrcoef(measured.behind[0].wanted, PARAMS[2].weights[2])[0, 1]
+    np.testing.assert_allclose(measured.strong[0], expected, rtol=1e-4)
     draw = np.random.default_rng(1)
     rows, others = draw.normal(size=(2, 4, 6)), draw.normal(size=(2, 6))
     rows[1, 2] = 3.0
@@ -57,14 +51,13 @@ def test_steps_do_what_they_promise_and_lead_to_one_answer_for_all(measured):
     np.testing.assert_allclose(measured.fall, 1, atol=0.01)
     assert measured.called.shape == (2, 2, 8)
     np.testing.assert_array_equal(measured.called[:, :, -1], 1)  # neither kind had learned anything here
-    params = init_params(jax.random.key(0), (9, 5, 4, 3))
-    x, y = jnp.asarray(IMAGES[2], jnp.float32) / 255, jnp.eye(3)[2]
+    params = PARAMS
     for _ in range(2):
-        cost, gradient = jax.value_and_grad(loss)(params, x, y)
+        cost, gradient = cost_and_gradient(params, *EXAMPLE, MODEL)
         squared = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient))
         rate = min(3.0, 0.1 * float(cost) / squared)
         params = jax.tree.map(lambda p, g, rate=rate: p - rate * g, params, gradient)
-    two_steps = one_example._listen(init_population([0], (9, 5, 4, 3)), x, y, 2, Model())
+    two_steps = one_example._trained_on(BEFORE, *EXAMPLE, 2, MODEL)
     for ours, theirs in zip(jax.tree.leaves(two_steps), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(ours[0], theirs, atol=1e-5)
 
@@ -79,9 +72,10 @@ def test_the_claim_fails_where_a_part_of_it_does(measured, field, value):
     assert not one_example.judge(measured._replace(**{field: wrong})).holds
 
 
-@pytest.mark.parametrize("sizes", [(9, 3), (9, 20, 3)])
+@pytest.mark.parametrize("sizes", [pytest.param((16, 3), marks=pytest.mark.slow), (16, 20, 3)])
 def test_any_image_and_any_sizes(sizes):
-    measured = one_example.measure(subject(sizes, seeds=(0,), image=4, model=Model(hidden=relu)))
+    networks = init_population([0, 1], sizes)
+    measured = one_example.measure(subject(networks, image=4, model=Model(hidden=relu)))
     assert (measured.image, measured.label) == (4, 1)
     assert len(measured.behind) == len(sizes) - 2
     assert len(measured.first_neurons) == min(16, sizes[1])
@@ -93,4 +87,4 @@ def test_any_image_and_any_sizes(sizes):
 
 def test_inputs_that_are_no_images_are_refused():
     with pytest.raises(SubjectError, match="images of one channel"):
-        one_example.measure(subject(data=Dataset(IMAGES, LABELS, IMAGES, LABELS, classes=3)))
+        one_example.measure(subject(data=dataset(shape=None)))

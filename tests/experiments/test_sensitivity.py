@@ -4,25 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from subjects import COUNT, IMAGES, LABELS, dataset, one, subject
 
-from mlp_jax import Dataset, Layer, Model, identity, init_params
+from mlp_jax import Layer, Model, identity, init_params
 from mlp_jax.experiments import sensitivity
-from mlp_jax.experiments.subject import Subject, SubjectError
-
-IMAGES = np.random.default_rng(0).integers(0, 256, (30, 5)).astype(np.uint8)
-IMAGES[:, 2] = 0  # a pixel that is always dark: no cost answers to its weights
-LABELS = np.arange(30) % 3
-DATA = Dataset(IMAGES, LABELS, IMAGES, LABELS, classes=3)
-
-
-def subject(*networks, data=DATA, model=Model()):
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
-    return Subject(params, params, model, data)
+from mlp_jax.experiments.subject import SubjectError
 
 
 @pytest.fixture(scope="module")
 def measured():
-    return sensitivity.measure(subject(*(init_params(jax.random.key(seed), (5, 4, 3)) for seed in (0, 1))))
+    return sensitivity.measure(subject())
 
 
 def cost(weights, biases):
@@ -32,30 +23,30 @@ def cost(weights, biases):
 
 
 def test_every_parameter_is_nudged_and_measured_as_in_numpy():
-    network = init_params(jax.random.key(2), (5, 3))
-    measured = sensitivity.measure(subject(network, model=Model(identity, identity)))
+    network = init_params(jax.random.key(2), (16, 3))
+    measured = sensitivity.measure(subject(one(network), model=Model(identity, identity)))
     weights, biases = (np.asarray(leaf, np.float64) for leaf in network[0])
     slopes = {}
-    for index in np.ndindex(3, 5):
-        nudge = np.zeros((3, 5))
+    for index in np.ndindex(3, 16):
+        nudge = np.zeros((3, 16))
         nudge[index] = 1e-4
         name = f"[0].weights[{index[0]}, {index[1]}]"
         slopes[name] = (cost(weights + nudge, biases) - cost(weights - nudge, biases)) / 2e-4
     for j, nudge in enumerate(1e-4 * np.eye(3)):
         slopes[f"[0].biases[{j}]"] = (cost(weights, biases + nudge) - cost(weights, biases - nudge)) / 2e-4
     ranked = sorted(slopes, key=lambda name: -abs(slopes[name]))
-    expected = [slopes[name] for name in ranked[:15]]  # the last three are those of the dark pixel
-    assert measured.parameters == 18
+    expected = [slopes[name] for name in ranked[:48]]  # the last three are those of the dark pixel
+    assert measured.parameters == 51
     np.testing.assert_allclose(np.unique(measured.predicted[0]), np.unique(expected), rtol=1e-6)
     np.testing.assert_allclose(np.sort(measured.measured[0]), np.sort(expected), rtol=1e-6)
-    assert (measured.most, measured.least) == (ranked[0], ranked[14])
-    np.testing.assert_allclose(measured.silent, 3 / 18)
+    assert (measured.most, measured.least) == (ranked[0], ranked[47])
+    np.testing.assert_allclose(measured.silent, 3 / 51)
     np.testing.assert_allclose(measured.ranking[0], np.abs([slopes[name] for name in ranked]), atol=1e-6)
 
 
 def test_the_gradient_predicts_what_nudges_do(measured):
-    np.testing.assert_allclose(measured.measured, measured.predicted, rtol=1e-5)
-    np.testing.assert_allclose(measured.silent, 4 / 39)
+    np.testing.assert_allclose(measured.measured, measured.predicted, rtol=1e-5, atol=1e-11)
+    np.testing.assert_allclose(measured.silent, 5 / 124)
     finding = sensitivity.judge(measured)
     assert finding.holds
     assert measured.most in finding.text
@@ -70,9 +61,8 @@ def test_the_claim_fails_where_the_cost_answers_otherwise(measured, wrong):
 
 
 def test_a_network_without_a_gradient_is_refused():
-    blank = np.zeros((4, 5), np.uint8)
-    data = Dataset(blank, np.zeros(4, int), blank, np.zeros(4, int), classes=3)
-    perfect = (Layer(jnp.zeros((3, 5)), jnp.array([1.0, 0.0, 0.0])),)
+    data = dataset(np.zeros((COUNT, 16), np.uint8), np.zeros(COUNT, int))
+    perfect = one((Layer(jnp.zeros((3, 16)), jnp.array([1.0, 0.0, 0.0])),))
     with pytest.raises(SubjectError, match="with a component above 1e-09"):
         sensitivity.measure(subject(perfect, data=data, model=Model(identity, identity)))
 
@@ -80,4 +70,4 @@ def test_a_network_without_a_gradient_is_refused():
 def test_the_figure_names_its_axes(measured):
     answers, ranking = sensitivity.draw(measured).axes
     assert answers.get_xlabel() == "size of the gradient's component"
-    assert ranking.get_xlabel() == "place among 39 parameters, %"
+    assert ranking.get_xlabel() == "place among 124 parameters, %"

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mlp_jax import Dataset
+from mlp_jax.data import Dataset, Examples
 from mlp_jax.experiments import shuffled_labels
 
 EPOCHS = 25
 LABELS = np.repeat([0, 1, 1], 20)  # twice as many of one class
 IMAGES = np.stack([255 * LABELS, 255 * (1 - LABELS)], axis=1).astype(np.uint8)  # two kinds of image
-DATA = Dataset(IMAGES, LABELS, IMAGES[:40], LABELS[:40], classes=2)
+DATA = Dataset(Examples(IMAGES, LABELS), Examples(IMAGES[:40], LABELS[:40]))
 
 
 @pytest.fixture(scope="module")

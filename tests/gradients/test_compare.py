@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import MODELS, make_problem
+from problems import MODELS, automatic, by_hand, loss_and_gradients, make_problem, outputs_of
 
 from mlp_jax import (
     Layer,
@@ -18,16 +18,16 @@ from mlp_jax import (
     compare_gradients,
     compare_rules,
     cross_entropy,
-    feedforward,
     identity,
     loss,
     softmax,
     tanh,
 )
 from mlp_jax.activations import gradient_through
-from mlp_jax.backprop import average_gradient
+from mlp_jax.backward import average_gradient
 from mlp_jax.gradients.compare import angles
-from mlp_jax.gradients.numerical import numerical_gradient
+from mlp_jax.gradients.finite import first_not_finite, quantities
+from mlp_jax.gradients.numerical import NumericalGradient, numerical_gradient
 from mlp_jax.network import forward_pass
 
 EPS = 2.0**-23
@@ -145,7 +145,7 @@ SIZES = (6, 5, 5, 5, 5)
 MODEL = Model(tanh, tanh)
 
 
-def backward(params, inputs, targets, model, mistake=None):
+def backward(params, inputs, targets, model, mistake):
     weighted_sums, activations = forward_pass(params, inputs, model)
     delta = (1 if mistake == "factor" else 2) * (activations[-1] - targets)
     delta = gradient_through(model.output, weighted_sums[-1], delta)
@@ -196,7 +196,7 @@ def test_planted_mistakes_are_caught_and_located():
 
 def test_a_single_wrong_number_is_named():
     params, *examples = make_problem((784, 16, 16, 10), 20, dtype=np.float32)
-    gradient = backprop(params, *examples)
+    gradient = by_hand(params, *examples, Model())
     slip = gradient[0].weights.at[3, 7].multiply(1.001)
     slipped = (gradient[0]._replace(weights=slip), *gradient[1:])
     report = compare_gradients({"slipped": slipped, "right": gradient}, "right")
@@ -216,7 +216,7 @@ def test_squares_neither_overflow_nor_vanish():
     for size in (1e-300, 1e300):
         leaf, _ = compare([np.array([size, 0])], [np.array([size, size])])
         assert (leaf.norm_ratio, leaf.angle) == (pytest.approx(0.5**0.5), pytest.approx(45))
-    small = Layer(jnp.array([[1e-30, 0]]), jnp.zeros(1))
+    small = Layer(np.float32([[1e-30, 0]]), np.zeros(1, np.float32))
     assert angles((small,), (jax.tree.map(lambda leaf: leaf * 1e25, small),))[0] == 0
 
 
@@ -249,10 +249,10 @@ def balanced_classes(draw):
 
 def saturated(draw):
     """Outputs within 1e-3 of their targets: 1 - a loses three digits and more."""
-    params, inputs, _ = make_problem((5, 6, 3), 30, 2)
+    params, inputs, _ = jax.tree.map(np.asarray, make_problem((5, 6, 3), 30, 2))
     params = (params[0], Layer(8 * params[1].weights, params[1].biases))
     model = Model(tanh, softmax, cross_entropy)
-    return params, inputs, np.eye(3)[np.argmax(feedforward(params, inputs, model), axis=1)], model
+    return params, inputs, np.eye(3)[np.argmax(outputs_of(params, inputs, model), axis=1)], model
 
 
 def hidden_softmax(draw):
@@ -267,15 +267,14 @@ def hidden_softmax(draw):
 )
 def test_terms_that_cancel_are_no_disagreement(make):
     *problem, model = make(np.random.default_rng(0))
-    problem = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), problem)
+    problem = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), problem)
     report = compare_rules({"manual": backprop}, *problem, model)
     assert report.agree, str(report)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=slow)])
 def test_coarse_types_do_not_hide_mistakes(dtype):
-    problem = make_problem((20, 10, 5), 500, dtype=np.float32)
-    problem = jax.tree.map(lambda leaf: leaf.astype(dtype), problem)
+    problem = (*make_problem((20, 10, 5), 500, dtype=dtype), Model())
 
     def times(factor):
         return lambda *problem: jax.tree.map(lambda g: (g * factor).astype(g.dtype), backprop(*problem))
@@ -322,20 +321,21 @@ def test_three_gradients_agree(name):
 def test_slopes_along_random_directions_find_a_mistake():
     problem = make_problem()
     measured = numerical_gradient(loss, *problem, Model(), directions=4)
-    gradient = backprop(*problem)
+    gradient = jax.tree.map(np.array, by_hand(*problem, Model()))
     for reference in ("measured", "mine"):
         assert compare_gradients({"mine": gradient, "measured": measured}, reference).agree
-    wrong = (gradient[0], gradient[1]._replace(weights=gradient[1].weights.at[2, 2].add(1e-6)), *gradient[2:])
+    wrong = jax.tree.map(np.copy, gradient)
+    wrong[1].weights[2, 2] += 1e-6
     report = compare_gradients({"wrong": wrong, "measured": measured}, "measured")
     assert [leaf.path for leaf in report.leaves["wrong"] if not leaf.agrees] == ["[1].weights"]
     assert report.overall["wrong"].worst.startswith("[1].weights direction ")
     # As many directions as a leaf has numbers: they are directions still.
-    as_many = numerical_gradient(loss, *problem, Model(), directions=6)
-    leaf = compare_gradients({"mine": gradient, "measured": as_many}, "measured").leaves["mine"][3]
-    assert (leaf.shape, leaf.worst[:21]) == ((6,), "[1].biases direction ")
-    everywhere = numerical_gradient(loss, *problem, Model())
-    assert compare_gradients({"coordinates": everywhere, "directions": measured}, "directions").agree
-    others = numerical_gradient(loss, *problem, Model(), directions=4, seed=1)
+    leaf = compare_gradients({"mine": gradient, "measured": measured}, "measured").leaves["mine"][1]
+    assert (leaf.shape, leaf.worst[:21]) == ((4,), "[0].biases direction ")
+    off = jax.tree.map(lambda leaf, signs: leaf + 0.9e-9 * signs[0], gradient, measured.directions)
+    coordinates = NumericalGradient(off, jax.tree.map(lambda leaf: 0 * leaf + 1e-9, gradient))
+    assert compare_gradients({"coordinates": coordinates, "directions": measured}, "directions").agree
+    others = measured._replace(directions=jax.tree.map(np.negative, measured.directions))
     with pytest.raises(ValueError, match="along different directions"):
         compare_gradients({"others": others, "measured": measured}, "measured")
 
@@ -344,31 +344,67 @@ def test_slopes_along_random_directions_find_a_mistake():
     ("place", "found"),
     [
         ("inputs", "inputs [2, 4], one of 1 there"),
-        ("weights", "layer [1], weights [3, 2], one of 1 there"),
-        ("overflow", "layer [2], weighted sums [0, 0], one of 21 there"),
-        ("errors", "layer [2], errors (deltas) [0, 0], one of 7 there"),
+        ("weights", "weights of layers.1 [3, 2], one of 1 there"),
+        ("overflow", "weighted sums of layers.2 [0, 0], one of 21 there"),
+        ("cost", "cost, one of 1 there"),
+        ("errors", "errors (deltas) of layers.2 [0, 0], one of 7 there"),
     ],
 )
 def test_nan_is_reported_where_it_first_appears(place, found):
-    params, inputs, targets = make_problem(dtype=np.float32)
+    params, inputs, targets = jax.tree.map(np.array, make_problem(dtype=np.float32))
     model = Model()
     if place == "inputs":
-        inputs = inputs.at[2, 4].set(np.nan)
+        inputs[2, 4] = np.nan
     if place == "weights":
-        params = (params[0], params[1]._replace(weights=params[1].weights.at[3, 2].set(np.nan)), params[2])
+        params[1].weights[3, 2] = np.nan
     if place == "overflow":
-        params = (*params[:2], Layer(jnp.full((3, 6), 3e38), jnp.full(3, 3e38)))
+        params = (*params[:2], Layer(np.full((3, 6), 3e38, np.float32), np.full(3, 3e38, np.float32)))
     if place == "errors":
-        cost = model.cost._replace(derivative=lambda a, y: (a - y) / jnp.array([0.0, 1, 1]))
+        cost = model.cost._replace(derivative=lambda a, y: (a - y) / np.float32([0, 1, 1]))
         model = Model(cost=cost)
-    report = compare_rules({"manual": backprop}, params, inputs, targets, model)
-    assert report.agree == (place == "overflow")  # a sigmoid makes 1 of infinity, with a gradient of 0
-    assert report.notes[-1] == f"the first number that is not finite: {found}"
+    if place == "cost":
+        targets[1, 1] = 1e30
+    note = f"the first number that is not finite: {found}"
+    assert first_not_finite(params, inputs, targets, model) == note
+    if place in ("inputs", "overflow"):
+        report = compare_rules({"manual": backprop}, params, inputs, targets, model)
+        assert report.agree == (place == "overflow")  # a sigmoid makes 1 of infinity, with a gradient of 0
+        assert report.notes[-1] == note
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_quantities_of_a_step_come_in_the_order_of_computing():
+    params, inputs, targets = make_problem((3, 4, 2))
+    weights = np.arange(7.0)
+
+    def signs(*problem, weights):
+        return jax.tree.map(jnp.sign, backprop(*problem, weights))
+
+    @jax.jit
+    def both(*problem):
+        return quantities(*problem), quantities(*problem[:-1], problem[-1], signs, weights)
+
+    found, by_signs = both(params, inputs, targets, Model())
+    assert list(found) == [
+        *("weights of layers.0", "biases of layers.0", "weights of layers.1", "biases of layers.1"),
+        *("inputs", "targets", "weighted sums of layers.0", "activations of layers.0"),
+        *("weighted sums of layers.1", "activations of layers.1", "cost", "errors (deltas) of layers.1"),
+        *("gradient of the weights of layers.1", "gradient of the biases of layers.1", "errors (deltas) of layers.0"),
+        *("gradient of the weights of layers.0", "gradient of the biases of layers.0"),
+    ]
+    gradient = automatic(params, inputs, targets, Model())
+    np.testing.assert_allclose(found["gradient of the weights of layers.0"], gradient[0].weights, rtol=1e-10)
+    np.testing.assert_allclose(found["gradient of the biases of layers.1"], gradient[1].biases, rtol=1e-10)
+    cost = loss_and_gradients(params, inputs, targets, Model(), weights)[0]
+    assert float(by_signs["cost"]) == pytest.approx(float(cost), rel=1e-12)
+    np.testing.assert_array_equal(by_signs["weights of the examples"], weights)
+    assert "errors (deltas) of layers.0" not in by_signs
+    assert set(np.ravel(by_signs["gradient of the weights of layers.0"])) == {-1, 1}
 
 
 @pytest.mark.usefixtures("as_installed")
 def test_a_rule_that_returns_something_else_is_refused():
-    problem = make_problem(dtype=np.float32)
+    problem = (*make_problem(dtype=np.float32), Model())
     with pytest.raises(
         ValueError, match="the rule 'mine' returned has the structure .*: expected that of the parameters"
     ):
@@ -380,18 +416,19 @@ def test_a_rule_that_returns_something_else_is_refused():
         compare_rules({"automatic": backprop}, *problem, gradients={"automatic": problem[0]})
     with pytest.raises(ValueError, match="the reference is 'nobody'"):
         compare_rules({"mine": backprop}, *problem, reference="nobody")
-    params, inputs, targets = problem
+    params, inputs, targets, model = problem
     with pytest.raises(ValueError, match=r"targets have shape \(7, 2\)"):
-        compare_rules({"mine": backprop}, params, inputs, targets[:, :2])
+        compare_rules({"mine": backprop}, params, inputs, targets[:, :2], model)
     with pytest.raises(ValueError, match="there is no example in them"):
-        compare_rules({"mine": backprop}, params, inputs[:0], targets[:0])
+        compare_rules({"mine": backprop}, params, inputs[:0], targets[:0], model)
 
 
 def test_angles_layer_by_layer():
-    first = Layer(jnp.array([[3.0, 0.0]]), jnp.array([4.0]))
-    turned = Layer(jnp.array([[4.0, 0.0]]), jnp.array([-3.0]))
-    found = angles((first, first, first), (first, turned, jax.tree.map(jnp.negative, turned)))
-    np.testing.assert_allclose(found, (0, 90, 90), atol=1e-4)
+    first = Layer(np.float32([[3, 0]]), np.float32([4]))
+    turned = Layer(np.float32([[4, 0]]), np.float32([-3]))
+    nothing = jax.tree.map(np.zeros_like, first)
+    found = jax.jit(angles)((first,) * 4, (first, turned, jax.tree.map(np.negative, turned), nothing))
+    np.testing.assert_allclose(found, (0, 90, 90, np.nan), atol=1e-4)
 
 
 def test_errors_beyond_float64_are_infinite_and_say_nothing():

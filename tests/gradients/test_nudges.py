@@ -1,15 +1,18 @@
 """What one example wants, against automatic differentiation, nudging, and the lesson's own numbers."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import assert_close, each_model, make_problem
+from problems import assert_close, automatic, each_model, flat, make_problem
 
 from mlp_jax import Layer, Model, backprop, cross_entropy, forward_pass, identity, loss, sigmoid, silu, tanh
 from mlp_jax.gradients import nudges
+
+nudged = jax.jit(nudges.nudges)
 
 
 def cost_from(activation, layers, targets, model):
@@ -30,13 +33,10 @@ def test_each_nudge_is_a_negative_derivative(model):
         to_activations = [
             jax.grad(cost_from)(a, params[number:], targets, model) for number, a in enumerate(activations)
         ]
-        return (
-            nudges.nudges(params, inputs, targets, model),
-            jax.grad(loss)(params, inputs, targets, model),
-            to_activations,
-        )
+        return nudges.nudges(params, inputs, targets, model), to_activations
 
-    found, gradient, to_activations = everything(params, inputs, targets)
+    found, to_activations = everything(params, inputs, targets)
+    gradient = automatic(params, inputs, targets, model)
     assert len(found) == 3
     for number, (wanted, layer) in enumerate(zip(found, gradient, strict=True)):
         negative = jax.tree.map(jnp.negative, wanted)
@@ -46,19 +46,10 @@ def test_each_nudge_is_a_negative_derivative(model):
         assert_close(negative.outputs, to_activations[number + 1], 1e-11)
 
 
-def test_a_batch_is_nudged_example_by_example():
-    params, inputs, targets = make_problem(dtype=np.float32)
-    batch, one = jax.jit(lambda p, x, y: (nudges.nudges(p, x, y), nudges.nudges(p, x[2], y[2])))(
-        params, inputs, targets
-    )
-    for many, single in zip(jax.tree.leaves(batch), jax.tree.leaves(one), strict=True):
-        np.testing.assert_allclose(many[2], single, rtol=1e-5, atol=1e-7)
-
-
 def test_bright_neurons_weights_are_nudged_most_and_outputs_by_how_far_they_are_off():
     """Lesson 3: the weights from bright neurons count most; what is wanted of an output is how far it is off, twice."""
-    params = (Layer(jnp.array([[1.0, -2.0, 0.5]]), jnp.zeros(1)),)
-    (wanted,) = nudges.nudges(params, jnp.array([0.1, 0.9, 0.0]), jnp.array([1.0]), Model(identity, identity))
+    params = (Layer(np.float32([[1.0, -2.0, 0.5]]), np.zeros(1, np.float32)),)
+    (wanted,) = nudged(params, np.float32([0.1, 0.9, 0.0]), np.float32([1.0]), Model(identity, identity))
     off = 1 - (0.1 - 1.8)
     np.testing.assert_allclose(wanted.outputs, [2 * off], rtol=1e-6)
     np.testing.assert_allclose(wanted.weights, [[0.2 * off, 1.8 * off, 0]], rtol=1e-6)
@@ -75,6 +66,8 @@ def test_suggested_activations_are_what_there_is_plus_a_step_of_what_is_wanted(m
 
     params, inputs, targets = make_problem()
     suggested, activations, wanted = everything(params, inputs, targets)
+    alone = nudged(params, inputs[2], targets[2], model)  # a batch is nudged example by example
+    assert_close(jax.tree.map(lambda leaf: leaf[2], wanted), alone, 1e-11)
     assert len(suggested) == 4
     np.testing.assert_array_equal(suggested[-1], targets)
     for s, a, layer in zip(suggested, activations, wanted, strict=False):
@@ -83,21 +76,20 @@ def test_suggested_activations_are_what_there_is_plus_a_step_of_what_is_wanted(m
 
 def test_sensitivity_ranks_parameters_by_their_derivative():
     params, inputs, targets = make_problem(dtype=np.float32)
-    gradient = backprop(params, inputs, targets)
-    ranking = nudges.sensitivity(params, inputs, targets, count=None)
-    sizes = [abs(entry.derivative) for entry in ranking]
-    everything = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
+    gradient = jax.tree.map(np.asarray, backprop(params, inputs, targets, Model()))
+    ranking = nudges.sensitivity(params, inputs, targets, Model(), count=None)
+    sizes, everything = [abs(entry.derivative) for entry in ranking], flat(gradient)
     assert sizes == sorted(np.abs(everything).tolist(), reverse=True)
     for entry in ranking[::7]:
         assert eval("gradient" + entry.parameter, {"gradient": gradient}) == np.float32(entry.derivative)
         assert entry.times == pytest.approx(abs(entry.derivative) / np.mean(np.abs(everything)), rel=1e-5)
-    assert nudges.sensitivity(params, inputs, targets) == ranking[:10]
+    assert nudges.sensitivity(params, inputs, targets, Model()) == ranking[:10]
 
 
 def test_thirty_two_times_as_sensitive():
     """Lesson 2's gradient: 3.20 for one weight and 0.10 for another make the first 32 times as important."""
-    params = (Layer(jnp.array([[1.0, 1.0]]), jnp.array([0.0])),)
-    ranking = nudges.sensitivity(params, jnp.array([3.2, 0.1]), jnp.array([2.8]), Model(identity, identity))
+    params = (Layer(np.float32([[1, 1]]), np.float32([0])),)
+    ranking = nudges.sensitivity(params, np.float32([3.2, 0.1]), np.float32([2.8]), Model(identity, identity))
     first, last = (next(e for e in ranking if e.parameter == f"[0].weights[0, {k}]") for k in (0, 1))
     assert first.derivative == pytest.approx(3.2)
     assert first.times / last.times == pytest.approx(32)
@@ -107,10 +99,10 @@ def test_thirty_two_times_as_sensitive():
 @pytest.mark.usefixtures("float64")
 def test_the_chain_rule_factor_by_factor(model):
     params, inputs, targets = make_problem((1, 1, 1, 1), None, seed=3)
-    automatic = jax.grad(loss, argnums=(0, 1))(params, inputs, targets, model)
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, inputs, targets, model)
     for nudge, within in ((0.01, 0.05), (1e-6, 1e-4)):
         links = nudges.chain_rule(params, inputs, targets, model, nudge=nudge)
-        for link, layer, gradient in zip(links, params, automatic[0], strict=True):
+        for link, layer, gradient in zip(links, params, gradients[0], strict=True):
             assert link.dc_dw == pytest.approx(link.dz_dw * link.da_dz * link.dc_da)
             assert link.dc_dw == pytest.approx(gradient.weights.item())
             assert link.dc_db == pytest.approx(gradient.biases.item())
@@ -121,7 +113,7 @@ def test_the_chain_rule_factor_by_factor(model):
                 (link.dc_da_before, link.measured_da_before),
             ):
                 assert measured == pytest.approx(exact, rel=within, abs=1e-9)
-        assert links[0].dc_da_before == pytest.approx(automatic[1].item())
+        assert links[0].dc_da_before == pytest.approx(gradients[1].item())
         for link, after in itertools.pairwise(links):
             assert link.dc_da == after.dc_da_before
 
@@ -130,26 +122,27 @@ def test_the_chain_rule_factor_by_factor(model):
 def test_bad_input_is_refused():
     params, inputs, targets = make_problem(dtype=np.float32)
     with pytest.raises(ValueError, match=r"the layers have \(5, 4, 6, 3\) neurons: expected one in each"):
-        nudges.chain_rule(params, inputs[0], targets[0])
+        nudges.chain_rule(params, inputs[0], targets[0], Model())
     with pytest.raises(ValueError, match="the nudge is 0"):
-        nudges.chain_rule(*make_problem((1, 1), None, dtype=np.float32), nudge=0.0)
+        nudges.chain_rule(*make_problem((1, 1), None, dtype=np.float32), Model(), nudge=0.0)
     with pytest.raises(ValueError, match="expected one example"):
-        nudges.chain_rule(*make_problem((1, 1), 2, dtype=np.float32))
+        nudges.chain_rule(*make_problem((1, 1), 2, dtype=np.float32), Model())
     with pytest.raises(ValueError, match="the count is -1"):
-        nudges.sensitivity(params, inputs, targets, count=-1)
-    for function in (nudges.nudges, nudges.suggested_activations, nudges.sensitivity):
+        nudges.sensitivity(params, inputs, targets, Model(), count=-1)
+    suggested = partial(nudges.suggested_activations, step=0.5)
+    for function in (nudges.nudges, suggested, nudges.sensitivity):
         with pytest.raises(ValueError, match="targets have shape"):
-            function(params, inputs, targets[0])
+            jax.eval_shape(partial(function, model=Model()), params, inputs, targets[0])
 
 
 @pytest.mark.parametrize("bias", [-200.0, 200.0])
 def test_an_output_that_has_rounded_to_0_or_1_wants_numbers_still(bias):
     """A target that it has reached makes a nudge of 1; one that it has missed an infinite one, but finite deltas."""
-    params, model = (Layer(jnp.ones((1, 1)), jnp.full(1, bias)),), Model(cost=cross_entropy)
+    params = (Layer(jnp.ones((1, 1)), jnp.full(1, bias)),)
     for target in (0.0, 1.0):
-        problem = (params, jnp.ones(1), jnp.full(1, target), model)
+        problem = (params, np.ones(1, np.float32), np.full(1, target, np.float32), Model(cost=cross_entropy))
         reached = target == (bias > 0)
-        wanted = nudges.nudges(*problem)[-1]
+        wanted = nudged(*problem)[-1]
         assert wanted.outputs == (2 * target - 1) * (1 if reached else np.inf)
         assert wanted.biases == target - (bias > 0)
         link = nudges.chain_rule(*problem)[0]

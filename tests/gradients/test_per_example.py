@@ -1,4 +1,4 @@
-"""Per-example quantities against vmap(jax.grad), and what they hold in memory."""
+"""Per-example quantities against vmap(jax.grad), and what they hold in memory; parts of gradients output by output."""
 
 import re
 
@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import assert_close, each_examples_gradient, each_model, make_problem, rows
+from problems import assert_close, by_hand, each_examples_gradient, each_model, flat, make_problem, rows
 
-from mlp_jax import Layer, Model, backprop, identity
+from mlp_jax import Layer, Model, forward_pass, identity
 from mlp_jax.gradients import per_example
 
 
@@ -32,11 +32,11 @@ def test_every_quantity_is_that_of_automatic_differentiation(model):
     @jax.jit
     def everything(*problem):
         found = {name: quantity(*problem) for name, quantity in WITHOUT_FORMING_ANY.items()}
-        gradients = per_example.gradients(*problem)
-        unclipped = per_example.clipped_mean(*problem[:3], 1e9, model)
-        return found, gradients, unclipped, backprop(*problem), each_examples_gradient(*problem)
+        return found, per_example.gradients(*problem), per_example.clipped_mean(*problem[:3], 1e9, model)
 
-    found, gradients, unclipped, mean, automatic = everything(*make_problem(), model)
+    problem = (*make_problem(), model)
+    found, gradients, unclipped = everything(*problem)
+    mean, automatic = by_hand(*problem), each_examples_gradient(*problem)
     assert_close(unclipped, mean)
     assert_close(gradients, automatic)
     assert_close(jax.tree.map(lambda g: np.mean(g, axis=0), gradients), mean)
@@ -48,21 +48,18 @@ def test_every_quantity_is_that_of_automatic_differentiation(model):
     assert_close(found["variance"], jax.tree.map(lambda g: np.var(g, axis=0), automatic))
     assert max(norms) > 0.3
     shorter = g * np.minimum(1, 0.3 / norms)[:, None]
-    clipped = rows(jax.tree.map(lambda leaf: leaf[None], found["clipped_mean"]))[0]
-    np.testing.assert_allclose(clipped, shorter.mean(axis=0), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(flat(found["clipped_mean"]), shorter.mean(axis=0), rtol=0, atol=1e-13)
     # The covariance's trace over what is left of the squared mean without the part that noise adds to it.
     trace = np.trace(np.cov(g.T))
     signal = np.sum(g.mean(axis=0) ** 2) - trace / len(g)
     np.testing.assert_allclose(found["noise_scale"], trace / signal if signal > 0 else np.inf, rtol=1e-10)
 
 
-@pytest.mark.parametrize("batch", [1, 129, 300])
+@pytest.mark.parametrize("batch", [1, 300])
 def test_inner_products_of_batches_in_several_bands(batch):
-    problem = make_problem((3, 2), batch, dtype=np.float32)
-    found, gradients = jax.jit(lambda *p: (per_example.inner_products(*p), each_examples_gradient(*p)))(
-        *problem, Model()
-    )
-    g = rows(gradients)
+    problem = (*make_problem((3, 2), batch, dtype=np.float32), Model())
+    found = np.asarray(jax.jit(per_example.inner_products)(*problem))
+    g = rows(each_examples_gradient(*problem))
     np.testing.assert_allclose(found, g @ g.T, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(found, found.T)
 
@@ -70,14 +67,14 @@ def test_inner_products_of_batches_in_several_bands(batch):
 @pytest.mark.usefixtures("float64")
 def test_the_noise_scale_of_gradients_that_are_known():
     """Of one bias b the gradient is 2 (b - y): targets of mean 3 and spread 1 make a scale of 1 / 3^2."""
-    params = (Layer(jnp.zeros((1, 1)), jnp.zeros(1)),)
-    targets = 3 + jnp.asarray(np.random.default_rng(0).normal(size=(20_000, 1)))
+    params = (Layer(np.zeros((1, 1)), np.zeros(1)),)
+    targets = 3 + np.random.default_rng(0).normal(size=(20_000, 1))
     model, noise_scale = Model(identity, identity), jax.jit(per_example.noise_scale)
-    found = noise_scale(params, jnp.zeros_like(targets), targets, model)
+    found = noise_scale(params, 0 * targets, targets, model)
     assert found == pytest.approx(1 / 9, rel=0.05)
     for target in (0.1, 0.2, 0.3, 0.6, 0.7):  # of whose squares rounding makes a mean above or below them
-        assert 0 <= noise_scale(params, jnp.zeros((6, 1)), jnp.full((6, 1), target), model) < 1e-14
-    opposite = jnp.array([[1.0], [-1.0]])
+        assert 0 <= noise_scale(params, np.zeros((6, 1)), np.full((6, 1), target), model) < 1e-14
+    opposite = np.array([[1.0], [-1.0]] * 3)
     assert noise_scale(params, 0 * opposite, opposite, model) == np.inf
 
 
@@ -113,35 +110,35 @@ def test_none_holds_an_array_of_batch_times_parameters(name):
 
 
 def test_60_000_examples_fit():
-    params, inputs, targets = make_problem((784, 256, 256, 10), 3, dtype=np.float32)
-    inputs, targets = (jnp.tile(array, (20_000, 1)) for array in (inputs, targets))
-    found = jax.jit(per_example.squared_norms)(params, inputs, targets)
-    few = rows(jax.jit(each_examples_gradient)(params, inputs[:3], targets[:3], Model()))
+    params, *few_examples = make_problem((784, 256, 256, 10), 3, dtype=np.float32)
+    inputs, targets = (np.tile(array, (20_000, 1)) for array in few_examples)
+    found = jax.jit(per_example.squared_norms)(params, inputs, targets, Model())
+    few = rows(each_examples_gradient(params, *few_examples, Model()))
     np.testing.assert_allclose(found.reshape(-1, 3), np.tile(np.sum(few**2, axis=1), (20_000, 1)), rtol=1e-4)
 
 
 @pytest.mark.usefixtures("as_installed")
 def test_bad_input_is_refused():
     params, inputs, targets = make_problem(dtype=np.float32)
-    for norm in (0.0, -1.0, float("nan"), jnp.zeros(()), jnp.ones(3)):
+    for norm in (0.0, -1.0, float("nan"), np.zeros(()), np.ones(3)):
         with pytest.raises(ValueError, match="max_norm is .*: expected a norm above 0"):
-            per_example.clipped_mean(params, inputs, targets, norm)
+            per_example.clipped_mean(params, inputs, targets, norm, Model())
     with pytest.raises(ValueError, match="the batch has 1 example: expected 2 or more"):
-        per_example.noise_scale(params, inputs[:1], targets[:1])
+        jax.eval_shape(per_example.noise_scale, params, inputs[:1], targets[:1], Model())
     with pytest.raises(ValueError, match="there is no example in them"):
-        per_example.squared_norms(params, inputs[:0], targets[:0])
+        per_example.squared_norms(params, inputs[:0], targets[:0], Model())
     with pytest.raises(ValueError, match="targets have shape"):
-        per_example.second_moment(params, inputs, targets[:3])
+        jax.eval_shape(per_example.second_moment, params, inputs, targets[:3], Model())
     with pytest.raises(ValueError, match=r"inputs have shape \(5,\): expected a batch of examples, \(batch, n_in\)"):
-        per_example.squared_norms(params, inputs[0], targets[0])
+        per_example.squared_norms(params, inputs[0], targets[0], Model())
 
 
 def test_squares_that_float16_does_not_hold():
     """An error of 0 and an activation of 300, whose square overflows; an error of 300 and an input of 0."""
     half = np.float16
-    params = (Layer(jnp.array([[1, 0]], half), jnp.zeros(1, half)),)
-    inputs = jnp.array([[300, 0], [0, 0]], half)
-    targets = jnp.array([[300], [150]], half)
+    params = (Layer(np.array([[1, 0]], half), np.zeros(1, half)),)
+    inputs = np.array([[300, 0], [0, 0]], half)
+    targets = np.array([[300], [150]], half)
     problem = (params, inputs, targets, Model(identity, identity))
 
     @jax.jit
@@ -150,9 +147,10 @@ def test_squares_that_float16_does_not_hold():
             per_example.clipped_mean(*problem[:3], norm, problem[3])[0] for norm in (np.inf, 1.0, 1e-9)
         )
         found = {name: quantity(*problem) for name, quantity in WITHOUT_FORMING_ANY.items()}
-        return found, unclipped, short, shorter, backprop(*problem)[0]
+        return found, unclipped, short, shorter
 
-    found, unclipped, short, shorter, mean = everything(*problem)
+    found, unclipped, short, shorter = everything(*problem)
+    mean = by_hand(*problem)[0]
     assert_close(found["squared_norms"], np.array([0, 9e4], np.float32))
     assert_close(found["inner_products"], np.array([[0, 0], [0, 9e4]], np.float32))
     second, variance = found["second_moment"][0], found["variance"][0]
@@ -161,3 +159,40 @@ def test_squares_that_float16_does_not_hold():
     assert_close(unclipped, mean)
     assert_close(short.biases, np.array([-0.5], half), 1e-3)
     assert np.all(np.isfinite(shorter.weights))  # which float16 does not hold
+
+
+# Parts of the gradient, one for each output neuron.
+
+
+def through_output(params, inputs, targets, model, j):
+    """The cost of one example, of whose last weighted sums all but number j are held fixed."""
+    z = forward_pass(params, inputs, model)[0][-1]
+    only = jnp.arange(z.shape[-1]) == j
+    return model.cost.after(model.output).value(jnp.where(only, z, jax.lax.stop_gradient(z)), targets)
+
+
+def of_output(params, inputs, targets, model, j):
+    """The cost that output j incurs, where it depends on weighted sum j alone."""
+    z = forward_pass(params, inputs, model)[0][-1]
+    cost = model.cost.after(model.output)
+    return cost.value(z[j, None], targets[j, None])
+
+
+@each_model
+@pytest.mark.usefixtures("float64")
+def test_parts_of_the_gradient_output_by_output(model):
+    one_output = through_output if "softmax" in str(model.output.value) else of_output
+
+    @jax.jit
+    def everything(*problem):
+        automatic = jax.grad(one_output)
+        for axes in ((None, None, None, None, 0), (None, 0, 0, None, None)):
+            automatic = jax.vmap(automatic, axes)
+        alone = per_example.output_gradients(problem[0], problem[1][4], problem[2][4], model)
+        return per_example.output_gradients(*problem), alone, automatic(*problem, np.arange(3))
+
+    problem = (*make_problem(), model)
+    parts, alone, automatic = everything(*problem)
+    assert_close(parts, automatic)
+    assert_close(jax.tree.map(lambda part: np.sum(part, axis=1), parts), each_examples_gradient(*problem))
+    assert_close(alone, jax.tree.map(lambda part: part[4], parts))  # a single example needs no batch axis

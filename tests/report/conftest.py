@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from untrained import SIZES
 
-from mlp_jax import init_params
+from mlp_jax import init_params, load_dataset
+from mlp_jax.build import model_of
 from mlp_jax.cli import main
 from mlp_jax.runs import Run
 from mlp_jax.runs.snapshots import keep_snapshot
-from mlp_jax.settings import model_of
 
 
 @pytest.fixture
@@ -43,9 +44,18 @@ def make_run(tmp_path):
 def trained(tmp_path_factory):
     """A run of the network of the lessons that has learned its digits."""
     directory = tmp_path_factory.mktemp("trained") / "run"
-    command = [sys.executable, "-m", "mlp_jax.cli", "train", "--epochs", "10", "--out", str(directory)]
-    subprocess.run(command, check=True)  # apart: Playwright's greenlets and Orbax's threads do not go together
+    command = [sys.executable, "-m", "mlp_jax", "train", "--epochs", "10", "--out", str(directory)]
+    subprocess.run(command, check=True)
     return directory
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory):
+    """Some of MNIST: to pack a page's images takes most of its time."""
+    path, mnist = tmp_path_factory.mktemp("data") / "few.npz", load_dataset()
+    x_train, x_test = (part.inputs[:300].reshape(-1, 28, 28) for part in (mnist.train, mnist.test))
+    np.savez(path, x_train=x_train, y_train=mnist.train.targets[:300], x_test=x_test, y_test=mnist.test.targets[:300])
+    return str(path)
 
 
 @pytest.fixture

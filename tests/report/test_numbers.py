@@ -10,10 +10,10 @@ import pytest
 from untrained import SIZES
 
 from mlp_jax import init_params, load_dataset
-from mlp_jax.backprop import backprop
+from mlp_jax.backward import backprop
+from mlp_jax.build import model_of
 from mlp_jax.gradients.nudges import nudges
 from mlp_jax.network import feedforward, loss
-from mlp_jax.settings import model_of
 
 pytestmark = pytest.mark.browser
 EVERY = ("sigmoid", "relu", "leaky_relu", "tanh", "silu", "identity", "softmax")
@@ -58,7 +58,7 @@ def in_rows(tree):
 @pytest.mark.parametrize(("sizes", "hidden", "output", "cost"), CASES)
 def test_the_page_computes_what_the_package_computes(opened, make_run, float64, sizes, hidden, output, cost):
     dataset, model = load_dataset("mnist"), model_of(hidden, output, cost)
-    images, labels = dataset.test_images[:50], dataset.test_labels[:50]
+    images, labels = dataset.test.inputs[:50], dataset.test.targets[:50]
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), init_params(jax.random.key(len(hidden)), sizes))
     row = np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(params)])
     page = opened(make_run())

@@ -235,7 +235,7 @@ def test_by_keyboard_alone(opened, trained):
 
 def test_mistakes_are_mistakes(opened, trained):
     page = opened(trained)
-    labels = load_dataset("mnist").test_labels
+    labels = load_dataset("mnist").test.targets
     seen = set()
     for _ in range(5):
         page.click("#mistake")
@@ -253,7 +253,7 @@ def test_test_examples_are_those_of_the_data(opened, make_run):
     page.click("#previous")
     position = page.evaluate("FACTS.indices[now.position]")
     np.testing.assert_array_equal(
-        np.rint(255 * np.array(page.evaluate("[...now.inputs]"))), dataset.test_images[position]
+        np.rint(255 * np.array(page.evaluate("[...now.inputs]"))), dataset.test.inputs[position]
     )
     page.click("#noise")
     noise = np.array(page.evaluate("[...now.inputs]"))

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shlex
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,11 +14,11 @@ from PIL import Image
 
 from mlp_jax import load_params
 from mlp_jax.cli import main
-from mlp_jax.commands.shared import command_of
+from mlp_jax.config import command_of
 from mlp_jax.runs import Run
 
 
-def facts_of(path):
+def payload_of(path):
     [facts] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(), re.DOTALL)
     return json.loads(facts)
 
@@ -41,35 +42,40 @@ def test_it_is_one_file_that_asks_for_nothing(make_run, report):
     assert "http" not in re.sub(r"http-equiv|http://www\.w3\.org/2000/svg", "", code)
 
 
-def test_its_numbers_are_those_of_evaluate(make_run, report, capsys):
-    run = make_run()
-    facts = facts_of(report(run))
+@pytest.fixture
+def make_small(make_run, few_digits):
+    return partial(make_run, data=few_digits)
+
+
+def test_its_numbers_are_those_of_evaluate(make_small, report, capsys):
+    run = make_small()
+    facts = payload_of(report(run))
     assert main(["evaluate", str(run)]) == 0
     evaluated = json.loads(capsys.readouterr().out.splitlines()[-1])
     confusion = np.array(facts["confusion"])
     assert confusion.trace() == evaluated["of"] - evaluated["wrong"]
     assert len(facts["labels"]) == len(facts["answers"]) == len(facts["indices"]) == len(set(facts["indices"]))
-    assert facts["sample"] == 1000
+    assert facts["sample"] == 300
     assert [line["epoch"] for line in facts["metrics"]] == [1, 2]
 
 
-def test_parameters_stand_in_it_as_they_are(make_run, report):
-    run = make_run()
-    there = np.frombuffer(base64.b64decode(facts_of(report(run))["parameters"]), "<f4")
+def test_parameters_stand_in_it_as_they_are(make_small, report):
+    run = make_small()
+    there = np.frombuffer(base64.b64decode(payload_of(report(run))["parameters"]), "<f4")
     params = load_params(run / "params.safetensors")
     np.testing.assert_array_equal(there, np.concatenate([np.ravel(leaf) for layer in params for leaf in layer]))
 
 
-def test_a_network_trained_past_its_last_snapshot_ends_the_scrubber(make_run, report):
-    run = make_run()
-    assert facts_of(report(run))["snapshots"]["epochs"] == [0, 1, 2]
+def test_a_network_trained_past_its_last_snapshot_ends_the_scrubber(make_small, report):
+    run = make_small()
+    assert payload_of(report(run))["snapshots"]["epochs"] == [0, 1, 2]
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 3, "loss": 0.5, "test_accuracy": 0.9, "seconds": 1.0}\n')
-    assert facts_of(report(run))["snapshots"]["epochs"] == [0, 1, 2, 3]
+    assert payload_of(report(run))["snapshots"]["epochs"] == [0, 1, 2, 3]
 
 
-def test_names_from_files_are_escaped(make_run, report, tmp_path):
-    run = make_run("<script>alert(1)<")
+def test_names_from_files_are_escaped(make_small, report, tmp_path):
+    run = make_small("<script>alert(1)<")
     text = "</script><script>alert(2)</script><!--"
     experiment = {"claim": text, "source": text, "finding": text, "holds": True}
     (run / "noise.json").write_text(json.dumps(experiment))
@@ -78,11 +84,11 @@ def test_names_from_files_are_escaped(make_run, report, tmp_path):
     assert "alert(1)" not in page.replace("&lt;script&gt;alert(1)&lt;", "")
     assert page.count("</script>") == 2
     assert "<!--" not in page
-    assert facts_of(path)["experiments"][0]["claim"] == text
+    assert payload_of(path)["experiments"][0]["claim"] == text
 
 
-def test_figures_keep_their_colours(make_run, report):
-    run = make_run()
+def test_figures_keep_their_colours(make_small, report):
+    run = make_small()
     levels = np.arange(256, dtype=np.uint8)
     drawn = np.full((300, 256, 3), 255, np.uint8)
     drawn[:100] = levels[:, None]  # weights from black to white
@@ -91,35 +97,47 @@ def test_figures_keep_their_colours(make_run, report):
     experiment = {"claim": "", "source": "", "finding": "", "holds": True}
     (run / "noise.json").write_text(json.dumps(experiment))
     Image.fromarray(drawn).save(run / "noise.png")
-    [shown] = facts_of(report(run))["experiments"]
+    [shown] = payload_of(report(run))["experiments"]
     with Image.open(io.BytesIO(base64.b64decode(shown["figure"]))) as figure:
         away = np.abs(np.asarray(figure.convert("RGB")).astype(int) - drawn).max()
     assert away <= 32
 
 
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
-def test_parameters_that_are_no_numbers_are_refused(make_run, capsys, value):
+def test_parameters_that_are_no_numbers_are_refused(make_small, capsys, value):
     def spoil(params):
         return (params[0]._replace(weights=params[0].weights.at[3, 5].set(value)), *params[1:])
 
-    assert "1 numbers in layers.0.weights that are not finite" in refused(capsys, "report", make_run(change=spoil))
+    assert "1 numbers in layers.0.weights that are not finite" in refused(capsys, "report", make_small(change=spoil))
 
 
-def test_what_is_no_run_or_has_no_parameters_is_refused(make_run, capsys, tmp_path):
+def test_what_is_no_run_or_has_no_parameters_is_refused(make_small, capsys, tmp_path):
     assert "is no run" in refused(capsys, "report", tmp_path / "nowhere")
-    run = make_run()
+    run = make_small()
     (run / "params.safetensors").unlink()
     assert "params.safetensors" in refused(capsys, "report", run)
     assert "params.safetensors" in refused(capsys, "serve", run)
     assert not (run / "report.html").exists()
 
 
-def test_other_data_than_the_network_learned_are_refused(make_run, capsys):
-    assert "784 pixels and 10 classes" in refused(capsys, "report", make_run(sizes=(100, 10)))
+def test_other_data_than_the_network_learned_are_refused(make_small, capsys):
+    assert "784 inputs and 10 outputs" in refused(capsys, "report", make_small(sizes=(100, 10)))
 
 
-def test_a_network_too_large_to_look_at_is_refused(make_run, capsys):
-    assert "at most" in refused(capsys, "report", make_run(sizes=(784, 12_000, 10)))
+def test_what_the_page_does_not_show_is_refused(make_run, capsys, tmp_path):
+    inputs = np.random.default_rng(0).normal(size=(20, 4))
+    for name, targets, why in (
+        ("numbers", inputs[:, :2], "learned wanted outputs: the page shows classes"),
+        ("floats", np.arange(20) % 2, "inputs: the page shows those that are uint8"),
+    ):
+        data = str(tmp_path / f"{name}.npz")
+        np.savez(data, x_train=inputs, y_train=targets, x_test=inputs, y_test=targets)
+        assert why in refused(capsys, "report", make_run(name, data, (4, 3, 2)))
+
+
+def test_a_network_too_large_to_look_at_is_refused(make_small, capsys, monkeypatch):
+    monkeypatch.setattr("mlp_jax.report.payload.MOST_PARAMETERS", 13_001)
+    assert "has 13,002 parameters: a page holds 13,001 at most" in refused(capsys, "report", make_small())
 
 
 @pytest.mark.parametrize(
@@ -133,8 +151,8 @@ def test_a_network_too_large_to_look_at_is_refused(make_run, capsys):
         ("noise.png", b"no PNG"),
     ],
 )
-def test_a_damaged_file_is_named(make_run, capsys, name, content):
-    run = make_run()
+def test_a_damaged_file_is_named(make_small, capsys, name, content):
+    run = make_small()
     (run / "noise.json").write_text('{"claim": "c", "source": "s", "finding": "f", "holds": true}')
     (run / name).write_bytes(content)
     assert name in refused(capsys, "report", run)
@@ -143,14 +161,19 @@ def test_a_damaged_file_is_named(make_run, capsys, name, content):
 @pytest.mark.parametrize(
     "flags",
     [
-        "",
-        "--preset nielsen --learning-rate 1 --validation 50000",
-        "--hidden relu --output softmax --cost cross_entropy --optimizer adam --learning-rate 0.001 --seed 5 --shift 1",
-        "--gradient suggested_activations --step 0.25 --angles --schedule constant --standard-normal",
+        "--preset nielsen --learning-rate 1 --validation 100",
+        *(
+            pytest.param(flags, marks=pytest.mark.slow)
+            for flags in (
+                "",
+                "--hidden relu --output softmax --cost cross_entropy --optimizer adam --learning-rate 0.001 --shift 1",
+                "--gradient suggested_activations --step 0.25 --angles --schedule constant --standard-normal --seed 5",
+            )
+        ),
     ],
 )
-def test_the_command_that_it_tells_makes_the_same_run(tmp_path, flags):
-    small = "--sizes 784 6 10 --epochs 1 --batch-size 2000"
+def test_the_command_that_it_tells_makes_the_same_run(tmp_path, few_digits, flags):
+    small = f"--data {few_digits} --sizes 784 6 10 --epochs 1 --batch-size 20"
     assert main(["train", *small.split(), *flags.split(), "--out", str(tmp_path / "one")]) == 0
     [program, *again] = shlex.split(command_of(Run.open(tmp_path / "one").config))
     assert program == "mlp-jax"
@@ -161,24 +184,24 @@ def test_the_command_that_it_tells_makes_the_same_run(tmp_path, flags):
         assert (one.directory / name).read_bytes() == (other.directory / name).read_bytes()
 
 
-def test_settings_that_are_no_settings_are_shown_or_refused(make_run, report, capsys):
-    run = make_run()
+def test_settings_that_are_no_settings_are_shown_or_refused(make_small, report, capsys):
+    run = make_small()
     config = json.loads((run / "config.json").read_text())
     odd = {"preset": ["x"], "checkpoint_every": 0, "optimizer": None, "rate": float("nan")}
     (run / "config.json").write_text(json.dumps(config | odd))
-    assert facts_of(report(run))["command"] == ""
+    assert payload_of(report(run))["command"] == ""
     (run / "config.json").write_text(json.dumps(config)[:-1] + ', "deep": ' + 900 * "[" + 900 * "]" + "}")
     assert "nested too deep" in refused(capsys, "report", run)
 
 
-def test_a_page_has_the_name_of_its_directory(make_run, report, monkeypatch):
-    monkeypatch.chdir(make_run("lesson"))
+def test_a_page_has_the_name_of_its_directory(make_small, report, monkeypatch):
+    monkeypatch.chdir(make_small("lesson"))
     assert "<h1>lesson</h1>" in report(".").read_text()
 
 
-def test_a_member_of_a_sweep_has_a_page_and_no_command(tmp_path, report):
-    flags = "--sizes 784 4 10 --epochs 1 --batch-size 2000 --seeds 2"
+def test_a_member_of_a_sweep_has_a_page_and_no_command(tmp_path, few_digits, report):
+    flags = f"--data {few_digits} --sizes 784 6 10 --epochs 1 --batch-size 20 --seeds 1 --learning-rate 1 2"
     assert main(["sweep", *flags.split(), "--out", str(tmp_path / "sweep")]) == 0
     members = [path.parent for path in (tmp_path / "sweep").rglob("params.safetensors")]
     assert members
-    assert facts_of(report(members[0]))["command"] == ""
+    assert payload_of(report(members[0]))["command"] == ""

@@ -14,9 +14,9 @@ from mlp_jax.cli import main
 
 
 @pytest.fixture
-def served(make_run):
+def served(make_run, few_digits):
     """A process that serves a run's page, and its port."""
-    command = [sys.executable, "-m", "mlp_jax.cli", "serve", str(make_run()), "--no-open"]
+    command = [sys.executable, "-m", "mlp_jax", "serve", str(make_run(data=few_digits)), "--no-open"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
     assert process.stdout
     line = process.stdout.readline()
@@ -64,13 +64,13 @@ def test_one_page_is_served_to_this_machine_by_its_own_name_until_control_c(serv
 
 
 @pytest.mark.parametrize("port", [70_000, -1])
-def test_a_port_that_is_none_is_refused(make_run, capsys, port):
-    assert main(["serve", str(make_run()), "--no-open", "--port", str(port)]) == 2
+def test_a_port_that_is_none_is_refused(make_run, few_digits, capsys, port):
+    assert main(["serve", str(make_run(data=few_digits)), "--no-open", "--port", str(port)]) == 2
     assert f"port {port} of 127.0.0.1" in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_refused(make_run, capsys):
+def test_a_port_that_is_taken_is_refused(make_run, few_digits, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert main(["serve", str(make_run()), "--no-open", "--port", str(port)]) == 2
+        assert main(["serve", str(make_run(data=few_digits)), "--no-open", "--port", str(port)]) == 2
     assert f"port {port} of 127.0.0.1" in capsys.readouterr().err

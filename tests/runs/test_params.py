@@ -136,8 +136,8 @@ def test_metadata_that_describe_no_model_are_refused(tmp_path, description):
 def test_equal_networks_make_equal_files(tmp_path):
     """In processes of their own, where hashes differ."""
     code = (
-        "import jax, sys; from mlp_jax import *;"
-        "save_params(sys.argv[1], init_params(jax.random.key(0), (2, 3, 2)), Model(tanh))"
+        "import sys, numpy as np; from mlp_jax import Layer, Model, save_params, tanh;"
+        "layer = Layer(np.ones((2, 2)), np.ones(2)); save_params(sys.argv[1], (layer, layer), Model(tanh))"
     )
     for name in "ab":
         subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
@@ -145,7 +145,7 @@ def test_equal_networks_make_equal_files(tmp_path):
 
 
 def test_other_tools_find_the_names(tmp_path):
-    params = init_params(jax.random.key(0), (2,) * 13)
+    params = tuple(Layer(np.full((2, 2), number, "f"), np.zeros(2, "f")) for number in range(12))
     save_params(tmp_path / "params.safetensors", params)
     tensors = safetensors.numpy.load_file(tmp_path / "params.safetensors")
     assert set(tensors) == {f"layers.{number}.{name}" for number in range(12) for name in ("weights", "biases")}
@@ -195,9 +195,10 @@ def test_tensors_of_something_else_are_refused(tmp_path, names):
         load_params(tmp_path / "params.safetensors")
 
 
-def make_file(path):
-    save_params(path, init_params(jax.random.key(0), (2, 3, 2)), Model(mlp_jax.relu))
-    return path.read_bytes()
+@functools.cache
+def a_file(directory):
+    save_params(directory / "whole", init_params(jax.random.key(0), (2, 3, 2)), Model(mlp_jax.relu))
+    return (directory / "whole").read_bytes()
 
 
 def assert_network_or_refused(path, content):
@@ -210,7 +211,7 @@ def assert_network_or_refused(path, content):
     except (ValueError, OSError):
         return
     inputs = np.ones(params[0].weights.shape[1], params[0].weights.dtype)
-    assert feedforward(params, inputs).shape == params[-1].biases.shape
+    assert jax.eval_shape(feedforward, params, inputs, Model()).shape == params[-1].biases.shape
 
 
 @settings(max_examples=300, deadline=None)
@@ -218,7 +219,7 @@ def assert_network_or_refused(path, content):
 def test_damage_is_never_another_error(tmp_path_factory, data):
     """Bytes changed, lost and added, most of all in the header, whose length is the first eight."""
     path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
-    content = bytearray(make_file(path))
+    content = bytearray(a_file(path.parent))
     header = 8 + int.from_bytes(content[:8], "little")
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, header) | st.integers(0, len(content)))

@@ -4,10 +4,9 @@ import gc
 import json
 import os
 import re
-import signal
+import resource
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import jax
 import jaxlib
@@ -204,47 +203,51 @@ def test_runs_within_a_run_hold_no_file_open(tmp_path):
     assert whole.directory / "members" == members[0].directory.parent
 
 
-@contextmanager
-def training(directory, call):
-    """Another process that has a run until it is killed."""
+def test_the_process_that_trains_is_named_and_its_end_is_noticed(tmp_path):
     text = "import sys, time; from pathlib import Path; from mlp_jax.runs import Run"
-    text += f"; run = Run.{call}; print('begun', flush=True); time.sleep(600)"
-    process = subprocess.Popen([sys.executable, "-c", text, str(directory)], stdout=subprocess.PIPE, text=True)
-    with process:
+    text += "; run = Run.create(Path(sys.argv[1]), {}); print('begun', flush=True); time.sleep(600)"
+    command = [sys.executable, "-c", text, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline() == "begun\n"
-            yield process
-        finally:
-            process.kill()
-
-
-def test_the_process_that_trains_is_named_and_its_end_is_noticed(tmp_path):
-    for call in ("create(Path(sys.argv[1]), {})", "resume(Path(sys.argv[1]))"):
-        with training(tmp_path, call) as process:
             for mine in (lambda: Run.resume(tmp_path), lambda: Run.create(tmp_path, {})):
                 with pytest.raises(RunError, match=f"process {process.pid} is training in {re.escape(str(tmp_path))}:"):
                     mine()
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            Run.resume(tmp_path).close()
+        finally:
+            process.kill()
+    Run.resume(tmp_path).close()
 
 
 def test_lines_of_metrics_are_written_whole_or_not_at_all(tmp_path):
-    text = """
-import resource, signal, sys
-from pathlib import Path
-from mlp_jax.runs import Run
-run = Run.create(Path(sys.argv[1]), {})
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-try:
-    for epoch in range(1, 1000):
-        run.log({"epoch": epoch, "loss": 0.5})
-except OSError as error:
-    print(epoch, error)
-"""
-    command = [sys.executable, "-c", text, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    failed, message = done.stdout.split(" ", 1)
-    assert re.match(rf"{tmp_path}/metrics.jsonl has room for a part of a line only|.*File too large", message)
-    run = Run.resume(tmp_path)
-    assert len(run.rewind(int(failed) - 1)) == int(failed) - 1
+    run, limits = Run.create(tmp_path, {}), resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill():
+        for epoch in range(1, 1000):
+            run.log({"epoch": epoch, "loss": 0.5})
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=rf"{tmp_path}/metrics.jsonl could take only a part of a line|File too large"):
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    whole = (tmp_path / "metrics.jsonl").read_bytes().count(b"\n")
+    assert whole > 20
+    assert len(run.rewind(whole)) == whole
+
+
+def test_a_run_of_version_0_1_is_refused(tmp_path):
+    """Whichever gives it away: the version in config.json, or checkpoints that are directories."""
+    message = r"was kept by mlp_jax 0\.1, whose checkpoints 0\.2 cannot read: begin a new run, or go on with 0\.1$"
+    run = Run.create(tmp_path / "version", {"seed": 1})
+    run.close()
+    run.config["versions"]["mlp_jax"] = "0.1.9"
+    run.amend()
+    with pytest.raises(RunError, match=message):
+        Run.resume(run.directory)
+    assert Run.open(run.directory).config["seed"] == 1  # to look at it is still allowed
+    run = Run.create(tmp_path / "directories", {})
+    run.close()
+    (run.directory / "checkpoints" / "12").mkdir(parents=True)
+    with pytest.raises(RunError, match=message):
+        Run.resume(run.directory)

@@ -1,6 +1,6 @@
 """Event files, as TensorBoard's own reader finds them."""
 
-import subprocess
+import json
 import sys
 
 import jax
@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mlp_jax import Layer, init_params
-from mlp_jax.runs.tensorboard import EventWriter
+from mlp_jax import Layer, Model, identity, init_params
+from mlp_jax.cli import main
+from mlp_jax.data.dataset import Examples
+from mlp_jax.runs.tensorboard import EventWriter, deltas
 
 PARAMS = init_params(jax.random.key(0), (4, 3, 2))
 DELTAS = (np.linspace(-1, 1, 30).reshape(10, 3), np.arange(20.0).reshape(10, 2))
@@ -29,8 +31,10 @@ def numbers(events, name):
 def test_tensorboard_reads_what_was_written(tmp_path):
     writer = EventWriter(tmp_path / "deep" / "run")
     for epoch in (1, 2):
-        writer.write(epoch, {"cost": 0.5 / epoch, "test_accuracy": 0.25 * epoch}, PARAMS, DELTAS)
+        numbers_of_it = {"cost": 0.5 / epoch, "test_accuracy": 0.25 * epoch, "learning_rate": None}
+        writer.write(epoch, numbers_of_it, PARAMS, DELTAS)
     events = read(tmp_path / "deep" / "run")
+    assert events.Tags()["scalars"] == ["cost", "test_accuracy"]
     assert numbers(events, "cost") == [(1, 0.5), (2, 0.25)]
     assert numbers(events, "test_accuracy") == [(1, 0.25), (2, 0.5)]
     assert set(events.Tags()["histograms"]) == TAGS
@@ -93,16 +97,11 @@ def test_numbers_of_any_kind_have_a_histogram(tmp_path, values):
         assert event.histogram_value.num == np.isfinite(np.asarray(values).astype(np.float32)).sum()
 
 
-def test_a_missing_package_is_named(tmp_path):
-    code = (
-        "import sys, pathlib; sys.modules['tensorboard'] = None\n"
-        "from mlp_jax.runs.tensorboard import EventWriter\n"
-        "EventWriter(pathlib.Path(sys.argv[1]))"
-    )
-    result = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("ValueError: event files need the package tensorboard (")
-    assert last.endswith("): pip install 'mlp_jax[tensorboard]'")
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
+    message = r"^event files need the package tensorboard \(.*\): pip install 'mlp_jax\[tensorboard\]'$"
+    with pytest.raises(ValueError, match=message):
+        EventWriter(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -110,3 +109,38 @@ def test_a_place_that_cannot_be_one_is_an_oserror(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         EventWriter(tmp_path / "file")
+
+
+def test_errors_are_those_of_the_formula():
+    """Of a network of one layer: 2 (a - y) a (1 - a) after a sigmoid, 2 (a - y) without one."""
+    draw = np.random.default_rng(0)
+    params = init_params(jax.random.key(0), (6, 4))
+    weights, biases = (np.asarray(leaf, np.float64) for leaf in params[0])
+    pixels, classes = draw.integers(0, 256, (20, 6), dtype=np.uint8), draw.integers(0, 4, 20)
+    a, y = 1 / (1 + np.exp(-(pixels / 255 @ weights.T + biases))), np.eye(4)[classes]
+    (found,) = deltas(params, Examples(pixels, classes), Model())
+    np.testing.assert_allclose(found, 2 * (a - y) * a * (1 - a), rtol=1e-5, atol=1e-6)
+    inputs, y = draw.normal(size=(20, 6)), draw.normal(size=(20, 4))
+    (found,) = deltas(params, Examples(inputs, y), Model(output=identity))
+    np.testing.assert_allclose(found, 2 * (inputs @ weights.T + biases - y), rtol=1e-5, atol=1e-5)
+
+
+def test_the_command_keeps_events_and_goes_on_with_them(tmp_path):
+    """The learning rate is that of the epoch's last step, of 60."""
+    directory, flags = tmp_path / "run", ["--schedule", "cosine", "--batch-size", "1000", "--tensorboard"]
+    flags += ["--sizes", "784", "4", "10", "--learning-rate", "2"]
+    assert main(["train", "--epochs", "1", "--out", str(directory), *flags]) == 0
+    assert main(["train", "--resume", str(directory), "--epochs", "2"]) == 0
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    events = read(directory)
+    assert numbers(events, "loss") == [(line["epoch"], pytest.approx(line["loss"])) for line in lines]
+    rates = [1 + np.cos(np.pi * 59 / 60), 1 + np.cos(np.pi * 119 / 120)]
+    assert numbers(events, "learning_rate") == [
+        (1, pytest.approx(rates[0], rel=1e-3)),
+        (2, pytest.approx(rates[1], rel=1e-3)),
+    ]
+    for layer in (0, 1):
+        (first, second) = events.Histograms(f"layers.{layer}/deltas")
+        assert (first.step, second.step) == (1, 2)
+        assert first.histogram_value.num == 1_000 * (4, 10)[layer]
+    assert len(list(directory.glob("events.out.tfevents.*"))) == 2

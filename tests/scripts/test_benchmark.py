@@ -7,17 +7,27 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+import tyro
+from jax.sharding import Mesh
 from PIL import Image
 
-from mlp_jax import init_params, load_dataset, loss
+from mlp_jax import Examples, Plan, init_params, init_population, load_dataset, loss, make_optimizer
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
+PROGRAMS = SCRIPT.with_name("benchmarks")
+NAMES = ("epoch", "population", "gradients", "scaling", "startup", "checkpoints", "stream", "page")
+SIZES, EXAMPLES, BATCH_SIZE = (784, 4, 10), 50, 20  # one compiled epoch for all the quick tests
+PACKAGES = {"sklearn": "sklearn", "torch": "torch", "torch_compile": "torch", "flax": "flax", "equinox": "equinox"}
 TINY = ("--examples", "20", "--sizes", "784", "8", "10", "--rounds", "1")
 OURS = {
     "jax.grad(loss)",
@@ -47,8 +57,6 @@ BESIDE = {
     "curvature.gauss_newton_product": "ggn_vector_product",
     "curvature.hessian_diagonal": "DiagHessian",
 }
-
-
 PLACE = "before\n<!-- benchmark: epoch -->\nold\n<!-- end -->\nafter\n"
 TIMES = {"median_ms": 20.0, "fastest_ms": 10.0, "slowest_ms": 40.0, "calls": 3}
 REPORT = {
@@ -90,35 +98,244 @@ REPORT = {
 @pytest.fixture
 def module(monkeypatch):
     """Imports a module of the benchmarks."""
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    return lambda name: importlib.import_module(name)
+    monkeypatch.syspath_prepend(PROGRAMS)
+    monkeypatch.setenv("PJRT_NPROC", "1")  # which a benchmark would set, and leave to other tests
+    return importlib.import_module
 
 
-def run(*arguments, missing=()):
-    """What the script prints, where some packages cannot be imported."""
-    start = f"import sys, runpy; sys.modules.update(dict.fromkeys({missing!r})); "
-    start += f"sys.path[0] = {str(SCRIPT.parent)!r}; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
-    command = [sys.executable, "-c", start, *arguments] if missing else [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+@pytest.fixture(scope="module")
+def dataset():
+    """A small part of MNIST."""
+    few = load_dataset("mnist").first(EXAMPLES)
+    return replace(few, test=few.test.rows(slice(200)))
+
+
+@pytest.fixture
+def problem(module, dataset):
+    """What the peers are given."""
+    plan = Plan(module("peers").MODEL, make_optimizer("sgd", 1.0), BATCH_SIZE)
+    return module("epoch").make_problem(dataset, SIZES, plan, 1.0, allowed=1)
+
+
+def run(name, *arguments, missing=()):
+    """What a benchmark prints, if some packages cannot be imported."""
+    start = f"import sys, runpy; sys.modules.update(dict.fromkeys({missing!r})); sys.path[0] = {str(PROGRAMS)!r}; "
+    start += f"runpy.run_path({str(PROGRAMS / name)!r} + '.py', run_name='__main__')"
+    command = ["-c", start] if missing else [str(SCRIPT), name]
+    return subprocess.run([sys.executable, *command, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def refused(*arguments):
+    """The only line that the script prints, on stderr."""
+    ended = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    return ended.stderr
+
+
+def rows_in(out):
+    """The cells of the printed tables."""
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
 
 
 def names_in(out):
     """The first column of the table."""
-    return {line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")}
+    return {row[0] for row in rows_in(out)}
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory):
-    """What `gradients` prints beside BackPACK, and its report."""
-    pytest.importorskip("backpack")
-    path = tmp_path_factory.mktemp("benchmark") / "report.json"
-    out = run("gradients", *TINY, "--out", str(path))
-    return out, json.loads(path.read_text())
+@pytest.mark.parametrize("name", NAMES)
+def test_every_argument_is_explained(module, capsys, name):
+    main = module(name).main
+    arguments = get_type_hints(main, include_extras=True)
+    assert arguments.pop("return") is type(None)
+    assert all(get_args(hint)[1].help for hint in arguments.values())
+    with pytest.raises(SystemExit):
+        tyro.cli(main, args=["--help"])
+    said = capsys.readouterr().out
+    assert main.__doc__.partition("\n")[0][:60] in said
+    assert all(f"--{argument.replace('_', '-')}" in said for argument in arguments)
 
 
-@pytest.mark.parametrize("command", ["epoch", "gradients", "scaling"])
-def test_help_needs_no_jax(command):
-    assert "--rounds" in run(command, "--help", missing=("jax",))
+def test_the_script_starts_each_of_them():
+    out = subprocess.run([sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"benchmark\.py (\w+) -", out)) == set(NAMES)
+    assert all((PROGRAMS / f"{name}.py").is_file() for name in NAMES)
+    assert "expected one of epoch, population" in refused("epoc")
+    assert re.fullmatch(r"startup\.py: .*rounds is 0: expected 1 or more\n", refused("startup", "--rounds", "0"))
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_a_table_goes_between_its_comments(module, tmp_path, capsys, places):
+    program, readme, out = module("program"), tmp_path / "README.md", tmp_path / "out.json"
+    table = "|  | a b |\n| --- | ---: |\n| x | 1 |\n| pip install -e '.[bench]' |  |\n"
+    readme.write_text(PLACE * places)
+    report = {"benchmark": "epoch", "rounds": 3}
+    for _ in range(2):  # once more changes nothing
+        cells = (row for row in [["x", "1"], ["pip install -e '.[bench]'"]])
+        program.publish(
+            report, "title", ["", "a\nb"], cells, out, readme, note="Also this.", packages=["jax", "nonsense"]
+        )
+        filled = f"\n{table}\nMedians of 3 rounds: title. Also this. {program.caption(['jax'])}\n"
+        assert readme.read_text() == PLACE.replace("old\n", filled) + PLACE * (places - 1)
+    assert {"x", "pip install -e '.[bench]'"} == names_in(capsys.readouterr().out)
+    kept = json.loads(out.read_text())
+    assert (kept["rounds"], kept["versions"]["jax"], kept["versions"]["nonsense"]) == (3, jax.__version__, None)
+
+
+@pytest.mark.parametrize("text", [None, "", "<!-- benchmark: epoch -->", "<!-- end --> <!-- benchmark: epoch -->"])
+def test_no_place_for_a_table(module, tmp_path, text):
+    readme = tmp_path / "README.md"
+    if text is not None:
+        readme.write_text(text)
+    with pytest.raises(ValueError, match=r"README\.md has no place.*<!-- benchmark: epoch --> and <!-- end -->"):
+        module("program").check_arguments(1, None, None, readme, name="epoch")
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"examples": 60_001}, r"60001 training examples are asked for: expected 1 to 60000"),
+        ({"sizes": (784, 16, 9)}, r"let the sizes start at 784 and end at 10"),
+        ({"peer_threads": 0}, r"threads is 0: expected 1 or more"),
+        ({"rounds": 0}, r"rounds is 0: expected 1 or more"),
+        ({"out": Path("nowhere/epoch.json")}, r"nowhere is not a directory"),
+        ({"figure": Path("epoch.xyz")}, r"epoch\.xyz: expected a name that ends in \.png"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_timed(module, settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        module("epoch").main(**{"examples": 1000} | settings)
+
+
+def test_names_on_the_command_line_are_those_of_the_benchmarks(module):
+    assert get_args(module("peers").Name) == tuple(module("peers").PEERS)
+    assert get_args(module("scaling").Axis) == tuple(module("scaling").AXES)
+
+
+def test_operations_are_those_that_xla_counts(module):
+    sizes, examples = (784, 128, 64, 10), 200
+    params, model = init_params(jax.random.key(0), sizes), module("peers").MODEL
+    arguments = params, jnp.ones((examples, 784)), jnp.ones((examples, 10))
+    gradient = jax.jit(jax.grad(loss), static_argnums=3)
+    counted = gradient.lower(*arguments, model).compile().cost_analysis()["flops"]
+    assert module("gemm").operations(sizes, examples) == pytest.approx(counted, rel=0.02)  # and sigmoids
+
+
+def test_rows_of_an_epoch(module):
+    epoch = module("epoch")
+    headings, rows = epoch.table(REPORT)
+    assert headings[-1].split() == ["accuracy", "after", "2", "epochs"]
+    assert rows[0] == ["mlp_jax", "20.0", "10.0 to 40.0", "1.00", "3", "0.8", "75.00 %"]
+    assert rows[1][-2:] == ["0.0", "75.00 %"]
+    assert rows[2] == ["PyTorch", "", "", "", "", "", "not installed"]
+    assert epoch.gemm_line(REPORT).endswith("would take 10 ms at NumPy's rate on 1: mlp_jax reaches 50% of it.")
+
+
+def test_bars_of_an_epoch(module):
+    (axes,) = module("epoch").draw(REPORT).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["mlp_jax", "NumPy", "PyTorch"]
+    assert [bar.get_x() + bar.get_width() for bar in axes.patches] == [20.0, 20.0]
+    assert "not installed" in {text.get_text() for text in axes.texts}
+
+
+def test_peers_without_other_packages_learn_the_same(module, problem):
+    """Nielsen's program, NumPy, and JAX with jax.grad come to our parameters, but for rounding."""
+    order, found = np.random.default_rng(0).permutation(np.int32(EXAMPLES)), {}
+    for name in ("mlp_jax", "nielsen", "numpy", "jax"):
+        epochs = module("peers").PEERS[name].epochs(problem)
+        next(epochs)
+        found[name] = [np.array(leaf) for _ in range(2) for leaf in epochs.send(order)][-len(problem.params) :]
+    for leaf, start in zip(found["mlp_jax"], problem.params, strict=True):
+        assert np.abs(leaf - start).max() > 1e-2
+    for theirs in found.values():
+        for leaf, ours in zip(theirs, found["mlp_jax"], strict=True):
+            np.testing.assert_allclose(leaf, ours, atol=1e-5)
+
+
+def test_peers_that_are_not_installed_have_blank_rows(module, problem, monkeypatch):
+    for package in ("sklearn.neural_network", "torch", "flax", "equinox"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(module("gemm"), "SIDE", 8)
+    rows, made = module("epoch").measure(problem, ("numpy", *PACKAGES), rounds=1)
+    assert {row["peer"]: row.get("missing") for row in rows} == {
+        "numpy": None,
+        **dict.fromkeys(PACKAGES, "not installed: pip install -e '.[bench]'"),
+    }
+    assert rows[0]["calls"] == 1
+    assert len(rows[0]["accuracies"]) == 3  # the first epoch, and a turn of two
+    assert {product.by for product, _ in made.values()} == {"JAX", "NumPy"}
+
+
+def test_each_operation_of_an_epoch_has_its_time(module, problem, capsys):
+    """The operations that JAX's profiler saw: one product of the first layer's weights and inputs a step."""
+    module("operations").show(problem.dataset.train, problem.params, problem.plan)
+    rows = rows_in(capsys.readouterr().out)
+    steps = [int(row[3]) for row in rows if row[1:3] == ["dot_general", "f32[4,784]"]]
+    assert sum(steps) == math.ceil(EXAMPLES / BATCH_SIZE)
+    assert rows[-1][0] == "all"
+    assert float(rows[-1][-1]) == pytest.approx(sum(float(row[-1]) for row in rows[:-1]), abs=0.005 * len(rows))
+
+
+def test_a_population_learns_the_same_in_every_way(module, problem):
+    """Shared mini-batches on one device, on two, and by jax.vmap of the epoch, which is not our loop over members."""
+    benchmark, params = module("population"), init_population(range(2), SIZES)
+    meshes = (None, Mesh(np.array(jax.devices()[:2]), ("population",)))
+    ways = [benchmark.population(params, problem.dataset.train, replace(problem.plan, mesh=mesh)) for mesh in meshes]
+    ways += [benchmark.by_vmap(params, problem.dataset.train, problem.plan)]
+    first, *others = ([jax.tree.map(np.asarray, next(way).params) for _ in range(2)][-1] for way in ways)
+    assert not np.allclose(first[0].weights, params[0].weights)
+    for other in others:
+        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), first, other)
+
+
+def test_every_gradient_can_be_computed(module):
+    gradients = module("gradients")
+    made = gradients.functions(gradients.make_problem(20, (784, 8, 10)))
+    assert set(made) == OURS
+    shapes = {
+        name: jax.eval_shape(partial(function, model=gradients.MODEL), *arguments)
+        for name, (function, *arguments) in made.items()
+    }
+    assert shapes["vmap(jax.grad)"] == shapes["per_example.gradients"]
+    assert shapes["vmap(jax.grad), squared norms"] == shapes["per_example.squared_norms"]
+
+
+def test_exponents_of_a_power(module):
+    points = [{"at": at, "median_ms": 3 * at**1.5} for at in (1, 10, 1000)]
+    found = module("scaling").exponents(points)
+    assert found == {"exponent": pytest.approx(1.5), "last_slope": pytest.approx(1.5)}
+    assert module("scaling").exponents(points[:1]) == {"exponent": None, "last_slope": None}
+
+
+def test_every_kind_of_point_is_timed(module, problem):
+    scaling = module("scaling")
+    rest = EXAMPLES, SIZES, BATCH_SIZE
+    points = [scaling.Point(1, *rest), scaling.Point(2, *rest, members=2), scaling.Point(4, *rest, devices=2)]
+    rows = scaling.measure(points, problem.dataset.train, rounds=1)
+    assert [row["at"] for row in rows] == [1, 2, 4]
+    assert all(row["median_ms"] > 0 for row in rows)
+
+
+def test_more_examples_are_the_same_again(module):
+    few = Examples(np.arange(12, dtype=np.uint8).reshape(6, 2), np.arange(6))
+    many = module("scaling").repeated(few, 8)
+    assert (np.asarray(many.inputs) == few.inputs[[*range(6), 0, 1]]).all()
+    assert np.asarray(many.targets).tolist() == [*range(6), 0, 1]
+
+
+@pytest.mark.parametrize("inputs", ["uint8", "float32"])
+def test_what_is_streamed_is_the_same_again(module, problem, tmp_path, monkeypatch, inputs):
+    stream, few = module("stream"), problem.dataset.train
+    monkeypatch.setattr(stream, "load_dataset", lambda _: problem.dataset)
+    task = stream.Task(tmp_path / "inputs", 2, inputs, SIZES, BATCH_SIZE, 40)
+    stream.write(task, few, size=2)
+    expected = np.tile(few.inputs if inputs == "uint8" else np.float32(few.inputs) / np.float32(255), (2, 1))
+    for name in (stream.IN_MEMORY, stream.FROM_MEMORY, stream.FROM_FILE):
+        found = stream.read(name, task)
+        assert found.inputs.dtype == expected.dtype
+        assert (np.asarray(found.inputs) == expected).all()
+        assert (np.asarray(found.targets) == np.tile(few.targets, 2)).all()
+    with pytest.raises(ValueError, match="do not fit into .*give another --scratch"):
+        stream.write(task, few, size=10**18)
 
 
 @pytest.mark.slow
@@ -129,6 +346,15 @@ def test_gradients_without_backpack(tmp_path):
     rows = json.loads((tmp_path / "report.json").read_text())["rows"]
     assert {row["name"] for row in rows} == OURS
     assert not any("backpack" in row for row in rows)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """What `gradients` prints beside BackPACK, and its report."""
+    pytest.importorskip("backpack")
+    path = tmp_path_factory.mktemp("benchmark") / "report.json"
+    out = run("gradients", *TINY, "--out", str(path))
+    return out, json.loads(path.read_text())
 
 
 @pytest.mark.slow
@@ -145,9 +371,9 @@ def test_gradients_are_backpacks(full):
 
 
 @pytest.mark.slow
-def test_gradients_say_what_their_numbers_hang_on(full):
+def test_gradients_say_what_their_numbers_depend_on(full):
     _, report = full
-    assert set(report["versions"]) == {"python", "jax", "jaxlib", "numpy", "torch", "backpack-for-pytorch"}
+    assert set(report["versions"]) == {"python", "jax", "jaxlib", "numpy", "optax", "torch", "backpack-for-pytorch"}
     assert all(report["versions"].values())
     assert report["machine"]["cpu"]
     assert report["machine"]["cores"] >= report["machine"]["threads"] >= 1
@@ -161,119 +387,9 @@ def test_gradients_say_what_their_numbers_hang_on(full):
         assert row["all_gradients_by_temporary"] == expected
 
 
-def test_a_table_goes_between_its_comments(module, tmp_path):
-    timing, readme = module("benchmarks.timing"), tmp_path / "README.md"
-    table = timing.markdown_table(["", "a\nb"], [["x", "1"], ["y"]])
-    assert table == "|  | a b |\n| --- | ---: |\n| x | 1 |\n| y |  |\n"
-    readme.write_text(PLACE)
-    for _ in range(2):  # once more changes nothing
-        timing.write_readme(readme, "epoch", table)
-        assert readme.read_text() == PLACE.replace("old\n", f"\n{table}\n")
-
-
-@pytest.mark.parametrize("text", ["", "<!-- benchmark: epoch -->", "<!-- end --> <!-- benchmark: epoch -->"])
-def test_no_place_for_a_table(module, tmp_path, text):
-    readme = tmp_path / "README.md"
-    readme.write_text(text)
-    with pytest.raises(
-        ValueError, match=r"README\.md cannot take the table.*<!-- benchmark: epoch --> and <!-- end -->"
-    ):
-        module("benchmarks.timing").check_outputs(None, None, readme, name="epoch")
-
-
-@pytest.mark.parametrize(
-    ("settings", "complaint"),
-    [
-        ({"examples": 60_001}, r"examples is 60001: expected 1 to 60000"),
-        ({"examples": 50}, r"batch size is 100: expected 1 to 50"),
-        ({"sizes": (784, 16, 9)}, r"let the sizes start at 784 and end at 10"),
-        ({"peer_threads": 0}, r"threads is 0: expected 1 or more"),
-        ({"out": Path("nowhere/epoch.json")}, r"nowhere is not a directory"),
-        ({"figure": Path("epoch.xyz")}, r"epoch\.xyz: expected a name that ends in \.png"),
-        ({"readme": Path("nowhere.md")}, r"nowhere\.md cannot take the table"),
-    ],
-)
-def test_bad_settings_are_refused_before_anything_is_timed(module, settings, complaint):
-    others = ("learning_rate", "rounds", "peers", "peer_threads", "out", "figure", "readme", "operations")
-    good = {"sizes": (784, 16, 10), "batch_size": 100, "examples": 1000} | dict.fromkeys(others) | {"rounds": 1}
-    with pytest.raises(ValueError, match=complaint):
-        module("benchmarks.epoch").main(**(good | settings))
-
-
-def test_bad_settings_on_the_command_line():
-    command = [sys.executable, str(SCRIPT), "scaling", "--rounds", "0"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert re.fullmatch(r"benchmark\.py: .* 0 rounds: expected .*\n", ended.stderr)
-
-
-def test_names_on_the_command_line_are_those_of_the_benchmarks(module):
-    script = module("benchmark")
-    assert get_args(script.Peer) == tuple(module("benchmarks.peers").PEERS)
-    assert get_args(script.Axis) == tuple(module("benchmarks.scaling").AXES)
-
-
-def test_operations_are_those_that_xla_counts(module):
-    sizes, examples = (784, 128, 64, 10), 200
-    arguments = init_params(jax.random.key(0), sizes), jnp.ones((examples, 784)), jnp.ones((examples, 10))
-    counted = jax.jit(jax.grad(loss)).lower(*arguments).compile().cost_analysis()["flops"]
-    assert module("benchmarks.gemm").operations(sizes, examples) == pytest.approx(counted, rel=0.02)  # and sigmoids
-
-
-def test_rows_of_an_epoch(module):
-    epoch = module("benchmarks.epoch")
-    headings, rows = epoch.table(REPORT)
-    assert headings[-1].split() == ["accuracy", "after", "2", "epochs"]
-    assert rows[0] == ["mlp_jax", "20", "10 to 40", "1.00", "3", "0.8", "75.00 %"]
-    assert rows[1][-2:] == ["0.0", "75.00 %"]
-    assert rows[2] == ["PyTorch", "", "", "", "", "", "not installed"]
-    assert epoch.gemm_line(REPORT).endswith("would take 10 ms at NumPy's rate on 1: mlp_jax reaches 50% of it.")
-
-
-def test_bars_of_an_epoch(module):
-    (axes,) = module("benchmarks.epoch").draw(REPORT).axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["mlp_jax", "NumPy", "PyTorch"]
-    assert [bar.get_x() + bar.get_width() for bar in axes.patches] == [20.0, 20.0]
-    assert "not installed" in {text.get_text() for text in axes.texts}
-
-
-def test_peers_that_are_not_installed_have_blank_rows(module, monkeypatch):
-    epoch, gemm = module("benchmarks.epoch"), module("benchmarks.gemm")
-    packages = {"sklearn": "sklearn.neural_network", "torch": "torch", "flax": "flax", "equinox": "equinox"}
-    for package in packages.values():
-        monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(gemm, "SIDE", 8)
-    dataset = epoch.first_examples(load_dataset("mnist"), 30)
-    rows, made = epoch.measure(epoch.make_problem(dataset, (784, 4, 10), 20, 0.1, 1), ("numpy", *packages), 1)
-    assert {row["peer"]: row.get("missing") for row in rows} == {
-        "numpy": None,
-        **dict.fromkeys(packages, "not installed: pip install -e '.[bench]'"),
-    }
-    assert rows[0]["calls"] == 1
-    assert len(rows[0]["accuracies"]) == 3  # the first epoch, and a turn of two
-    assert {product.by for product, _ in made.values()} == {"JAX", "NumPy"}
-
-
-def test_exponents_of_a_power(module):
-    points = [{"at": at, "median_ms": 3 * at**1.5} for at in (1, 10, 1000)]
-    found = module("benchmarks.scaling").exponents(points)
-    assert found == {"exponent": pytest.approx(1.5), "last_slope": pytest.approx(1.5)}
-    assert module("benchmarks.scaling").exponents(points[:1]) == {"exponent": None, "last_slope": None}
-
-
-def test_more_examples_are_the_same_again(module):
-    dataset = load_dataset("mnist")
-    images, labels = module("benchmarks.scaling").repeated(dataset, 60_003)
-    assert (images[60_000:] == dataset.train_images[:3]).all()
-    assert (labels[60_000:] == dataset.train_labels[:3]).all()
-    assert (images[59_999] == dataset.train_images[59_999]).all()
-
-
 @pytest.fixture(scope="module")
 def epochs(tmp_path_factory):
-    """What `epoch` prints with all peers installed, and the files that it writes."""
-    for package in ("sklearn", "torch", "flax", "equinox", "matplotlib"):
-        pytest.importorskip(package)
+    """What `epoch` prints with the peers that are installed, and the files that it writes."""
     path = tmp_path_factory.mktemp("epoch")
     (path / "README.md").write_text(PLACE)
     files = "--out", path / "epoch.json", "--figure", path / "epoch.png", "--readme", path / "README.md"
@@ -282,15 +398,20 @@ def epochs(tmp_path_factory):
     return out, path, json.loads((path / "epoch.json").read_text())
 
 
+def not_installed():
+    """The peers whose package is not."""
+    return {peer for peer, package in PACKAGES.items() if find_spec(package) is None}
+
+
 @pytest.mark.slow
 def test_peers_learn_the_same(epochs):
     _, _, report = epochs
-    assert not [row for row in report["rows"] if "missing" in row]
-    accuracies = {row["peer"]: row["accuracies"] for row in report["rows"]}
+    assert {row["peer"] for row in report["rows"] if "missing" in row} == not_installed()
+    accuracies = {row["peer"]: row["accuracies"] for row in report["rows"] if "missing" not in row}
     assert {peer: len(values) for peer, values in accuracies.items()} == dict.fromkeys(accuracies, 3) | {"nielsen": 2}
     ours = accuracies.pop("mlp_jax")
     assert ours[1] > 0.85
-    assert accuracies.pop("sklearn")[1] > 0.85  # with another cost
+    assert accuracies.pop("sklearn", ours)[1] > 0.85  # with another cost
     for others in accuracies.values():
         assert others == pytest.approx(ours[: len(others)], abs=0.003)
 
@@ -298,14 +419,16 @@ def test_peers_learn_the_same(epochs):
 @pytest.mark.slow
 def test_the_epochs_report(epochs, module):
     out, path, report = epochs
-    peers = module("benchmarks.peers").PEERS
+    peers = module("peers").PEERS
     assert [row["peer"] for row in report["rows"]] == list(peers)
     assert names_in(out) - {""} == {peer.name for peer in peers.values()}
     assert (report["sizes"], report["batch_size"], report["examples"]) == ([784, 16, 16, 10], 16, 12000)
-    assert all(report["versions"].values())
+    assert all(report["versions"][name] for name in ("python", "jax", "jaxlib", "numpy", "optax"))
     assert re.match(r"\d{4}-\d\d-\d\dT", report["date"])
     assert report["machine"]["threads"] == report["peer_threads"] == 1
     for row in report["rows"]:
+        if "missing" in row:
+            continue
         assert 0 < row["fastest_ms"] == row["median_ms"] == row["slowest_ms"]
         assert row["compile_s"] == pytest.approx(row["first_epoch_s"] - row["median_ms"] / 1e3)
         assert row["ratio_to_mlp_jax"] == pytest.approx(row["median_ms"] / report["rows"][0]["median_ms"])
@@ -350,19 +473,6 @@ def test_scaling_reports_every_axis(tmp_path):
     assert os.path.getsize(tmp_path / "scaling.png") > 10_000
 
 
-def test_where_the_time_of_an_epoch_goes(module, capsys):
-    """The operations that JAX's profiler saw: one product of the first layer's weights and inputs a step."""
-    dataset = module("benchmarks.epoch").first_examples(load_dataset("mnist"), 60)
-    module("benchmarks.operations").show(dataset, (784, 4, 10), 20, 0.1)
-    rows = [
-        [cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines() if "│" in line
-    ]
-    products = {row[2]: row[3] for row in rows if row[1] == "dot_general"}
-    assert products["f32[4,784]"] == "3"
-    assert rows[-1][0] == "all"
-    assert float(rows[-1][-1]) == pytest.approx(sum(float(row[-1]) for row in rows[:-1]), abs=0.005 * len(rows))
-
-
 @pytest.mark.slow
 def test_populations(tmp_path):
     """Every way to train four networks has a row, in the table, in the README and in the JSON."""
@@ -389,14 +499,15 @@ def test_populations_and_devices_scale(tmp_path):
 
 
 @pytest.mark.slow
-def test_streaming_trains_the_same(tmp_path):
-    settings = "--repeat 1 --rounds 1 --stream 9000"
+@pytest.mark.parametrize("inputs", ["uint8", "float32"])
+def test_streaming_trains_the_same(tmp_path, inputs):
+    settings = f"--repeat 1 --rounds 1 --stream 9000 --inputs {inputs}"
     out = run("stream", *settings.split(), "--out", str(tmp_path / "report.json"))
     report = json.loads((tmp_path / "report.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
     assert names_in(out) == set(rows) == {"in memory", "streamed from memory", "streamed from a file"}
     assert len({row["parameters"] for row in rows.values()}) == 1
-    assert report["image_mb"] == pytest.approx(60_000 * 784 / 1e6)
+    assert report["image_mb"] == pytest.approx(60_000 * 784 * np.dtype(inputs).itemsize / 1e6)
     assert all(row["peak_mb"] > row["before_mb"] > 0 for row in rows.values())
     assert "not the same" not in out
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlp_jax.experiments import EXPERIMENTS
+from mlp_jax.experiments import EXPERIMENTS, claim_of
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "claims.py"
 README = "# Title\n<!-- claims: begin -->\nold | table\n<!-- claims: end -->\nafter, ä\n"
@@ -41,8 +41,12 @@ def found(tmp_path):
     """A directory with a finding for each experiment, every second one refuted."""
     directory = tmp_path / "found"
     directory.mkdir()
-    for number, (name, about) in enumerate(EXPERIMENTS.items()):
-        said = {"claim": about.claim, "source": about.source, "holds": number % 2 == 0, "finding": f"number {number}"}
+    for number, name in enumerate(EXPERIMENTS):
+        said = {
+            **dict(zip(("claim", "source"), claim_of(name), strict=True)),
+            "holds": number % 2 == 0,
+            "finding": f"number {number}",
+        }
         (directory / f"{name}.json").write_text(json.dumps(said))
     return directory
 
@@ -59,11 +63,10 @@ def test_a_row_for_each_experiment_in_order(found):
     assert heading == "| what the lessons say | what we measured | command |"
     assert rule == "| --- | --- | --- |"
     assert len(rows) == len(EXPERIMENTS)
-    for number, (row, (name, about)) in enumerate(zip(rows, EXPERIMENTS.items(), strict=True)):
+    for number, (row, name) in enumerate(zip(rows, EXPERIMENTS, strict=True)):
         verdict = "does not hold" if number % 2 else "holds"
-        assert row == (
-            f"| {about.claim} ({about.source}) | **{verdict}**: number {number} | `mlp-jax experiment {name}` |"
-        )
+        claim, source = claim_of(name)
+        assert row == f"| {claim} ({source}) | **{verdict}**: number {number} | `mlp-jax experiment {name}` |"
 
 
 def test_nothing_in_a_finding_ends_its_cell(claims, found):

@@ -17,7 +17,7 @@ def call(*arguments):
 
 @pytest.mark.browser
 def test_they_are_drawn_from_a_run(tmp_path):
-    made = call("-m", "mlp_jax.cli", "train", "--epochs", "1", "--out", tmp_path / "run")
+    made = call("-m", "mlp_jax", "train", "--epochs", "1", "--out", tmp_path / "run")
     assert made.returncode == 0, made.stderr
     drawn = call(SCRIPTS / "pictures.py", tmp_path / "run", "--out", tmp_path / "pictures")
     assert drawn.returncode == 0, drawn.stderr

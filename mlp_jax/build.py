@@ -1,0 +1,88 @@
+"""From settings, which are names and numbers, to the data, model, gradient rule and optimiser that they name."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import optax
+
+from mlp_jax import activations, costs
+from mlp_jax.activations import Activation
+from mlp_jax.backward import GradientRule, backprop
+from mlp_jax.config import Compare, Sweep, Train, Training
+from mlp_jax.data import Augment, Dataset, load_dataset, shifted
+from mlp_jax.gradients import rules
+from mlp_jax.network import Model, loss
+from mlp_jax.training import LEARNING_RATE, make_optimizer
+
+AUTOMATIC = jax.grad(loss)
+
+
+def sizes_for(sizes: Sequence[int], dataset: Dataset) -> tuple[int, ...]:
+    """The sizes of a network's layers; 0 for the first or the last becomes the number of inputs or outputs."""
+    ends = {0: dataset.n_in, len(sizes) - 1: dataset.n_out}
+    return tuple(size or ends.get(layer, 0) for layer, size in enumerate(sizes))
+
+
+def data_of(settings: Training, part: int = 0, parts: int = 1) -> Dataset:
+    """The data set of the settings. With --validation, held-out training examples replace the test examples."""
+    if settings.validation and parts > 1:
+        raise ValueError("--validation is for one process: leave it out, or train with one")
+    dataset = load_dataset(settings.data, part=part, parts=parts)
+    return dataset.held_out(settings.validation) if settings.validation else dataset
+
+
+def augment_of(settings: Training, dataset: Dataset) -> Augment | None:
+    """The function that shifts the training images anew in each epoch; None without --shift."""
+    if settings.shift == 0:
+        return None
+    if dataset.image_shape is None:
+        raise ValueError(
+            f"--shift needs images of a known height and width: {settings.data} has {dataset.n_in} numbers in a row"
+        )
+    augment = partial(shifted, shape=dataset.image_shape, pixels=settings.shift)
+    augment(dataset.train.inputs[:1], (0,))  # which refuses a negative number now
+    return augment
+
+
+def model_of(hidden: str, output: str, cost: str) -> Model:
+    """The model with functions of these names. Raises ValueError if they do not go together."""
+    model = Model(getattr(activations, hidden), getattr(activations, output), getattr(costs, cost))
+    if not (isinstance(model.hidden, Activation) and isinstance(model.output, Activation)):
+        raise ValueError(f"{hidden} and {output} are not both activation functions")
+    return model
+
+
+def rule_of(name: str, sizes: tuple[int, ...], settings: Train | Compare) -> GradientRule:
+    """The gradient rule of that name."""
+
+    def key() -> jax.Array:
+        # Not the key of the parameters: feedback drawn from that would be the initial weights themselves.
+        return jax.random.fold_in(jax.random.key(settings.seed), 1)
+
+    made = {
+        "manual": lambda: backprop,
+        "automatic": lambda: AUTOMATIC,
+        "feedback_alignment": lambda: rules.feedback_alignment(key(), sizes),
+        "direct_feedback_alignment": lambda: rules.direct_feedback_alignment(key(), sizes),
+        "sign_symmetric": lambda: rules.sign_symmetric,
+        "suggested_activations": lambda: rules.suggested_activations(settings.step),
+    }
+    return made[name]()
+
+
+def learning_rate_of(settings: Train) -> float:
+    """The learning rate that is given, or the usual one of the optimiser."""
+    if settings.learning_rate is not None:
+        return settings.learning_rate
+    return LEARNING_RATE if settings.optimizer == "sgd" else 0.001
+
+
+def optimizer_of(settings: Train | Sweep, steps: int) -> optax.GradientTransformation:
+    """The optimiser, for a training of so many updates. That of a sweep has the first learning rate.
+
+    Raises ValueError for an optimiser, a learning rate (each one of a sweep), or a weight decay that cannot be.
+    """
+    rates = settings.learning_rate if isinstance(settings, Sweep) else (learning_rate_of(settings),)
+    made = [make_optimizer(settings.optimizer, rate, settings.schedule, steps, settings.weight_decay) for rate in rates]
+    return made[0]

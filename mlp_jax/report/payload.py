@@ -1,0 +1,167 @@
+"""What the page of a run shows, as JSON can hold it."""
+
+import base64
+import io
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Integer, UInt8
+from PIL import Image
+
+from mlp_jax.data import Dataset
+from mlp_jax.experiments import EXPERIMENTS
+from mlp_jax.network import Model, Params, as_inputs, predict, sizes_of
+from mlp_jax.runs import Run, RunError
+from mlp_jax.runs.params import names_of
+from mlp_jax.runs.run import METRICS
+from mlp_jax.runs.snapshots import as_kept, read_snapshots
+from mlp_jax.training import evaluate
+
+SAMPLE = 1_000
+"""How many test images the page has to count right answers on."""
+IMAGES_BYTES = 2**21
+"""The most that images take in the page before they are packed: what is larger than MNIST's brings fewer of them."""
+MOST_PARAMETERS = 2**23
+"""Beyond it a page takes more than 45 MB, and a browser takes seconds to draw the network."""
+FIGURE_COLOURS = 128
+"""What a figure is drawn in; all sixteen with the colours they were drawn with would take 2.5 MB."""
+
+
+def payload_of(run: Run, model: Model, params: Params, dataset: Dataset, command: str) -> dict[str, Any]:
+    """Everything that the page shows. Raises RunError as `report` does."""
+    where, dtype = run.directory, dataset.test.inputs.dtype
+    if not dataset.has_classes or dtype != np.uint8:
+        inputs = f"{dtype} inputs: the page shows those that are uint8 in the data"
+        learned = inputs if dataset.has_classes else "wanted outputs: the page shows classes"
+        raise RunError(f"{where} learned {learned}; mlp-jax evaluate {where} shows how well it does")
+    numbers = _in_a_row(run, params)
+    answers, confusion = _answers(params, dataset, model), evaluate(params, dataset.test, model).confusion
+    assert confusion is not None  # there are classes
+    metrics, shape = _metrics(run.directory / METRICS), dataset.image_shape
+    # With --patience the parameters are the best epoch's, which may have no snapshot.
+    last = metrics[-1]["epoch"] if metrics and not run.config.get("patience") else 0
+    return {
+        **names_of(model),
+        "sizes": sizes_of(params),
+        "imageShape": shape if shape is not None and shape[2] in (1, 3) else None,  # what can be shown as a picture
+        "parameters": _base64(numbers.tobytes()),
+        **_examples(dataset, answers),
+        "confusion": confusion.tolist(),
+        "metrics": metrics,
+        "snapshots": _snapshots(run.directory, params, last),
+        "settings": run.config,
+        "command": command,
+        "experiments": _experiments(run.directory),
+    }
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _packed(content: bytes) -> str:
+    return _base64(zlib.compress(content, 9))
+
+
+def _in_a_row(run: Run, params: Params) -> np.ndarray:
+    """All parameters, little-endian float32: weights and biases, layer by layer. RunError unless all are finite."""
+    count = sum(leaf.size for layer in params for leaf in layer)
+    if count > MOST_PARAMETERS:
+        raise RunError(f"{run.directory} has {count:,} parameters: a page holds {MOST_PARAMETERS:,} at most")
+    arrays = []
+    for number, layer in enumerate(params):
+        for name, leaf in layer._asdict().items():
+            array = np.asarray(leaf).astype("<f4").ravel()
+            wrong = np.flatnonzero(~np.isfinite(array))
+            if wrong.size:
+                raise RunError(
+                    f"{run.directory} has {wrong.size} numbers in layers.{number}.{name} that are not finite in "
+                    f"float32: training diverged, and there is nothing to show"
+                )
+            arrays.append(array)
+    return np.concatenate(arrays)
+
+
+def _answers(params: Params, dataset: Dataset, model: Model) -> Integer[np.ndarray, " n"]:
+    answer = jax.jit(lambda inputs: predict(params, as_inputs(inputs, params), model))
+    pieces = np.array_split(dataset.test.inputs, max(1, len(dataset.test) // 10_000))
+    return np.concatenate([np.asarray(answer(inputs)) for inputs in pieces])
+
+
+def _examples(dataset: Dataset, answers: Integer[np.ndarray, " n"]) -> dict[str, Any]:
+    """Test images for the page: a sample of all, evenly spaced, and then mistakes that are not among them."""
+    tests, most = len(dataset.test), max(10, IMAGES_BYTES // dataset.n_in)
+    count = min(SAMPLE, tests, most)
+    sample = np.arange(count) * tests // count
+    mistakes = np.setdiff1d(np.flatnonzero(answers != dataset.test.targets), sample)[: max(0, most - count)]
+    chosen = np.concatenate([sample, mistakes]).astype(int)
+    images: UInt8[np.ndarray, "chosen pixels"] = dataset.test.inputs[chosen]
+    return {
+        "sample": count,
+        "images": _packed(images.tobytes()),
+        "indices": chosen.tolist(),
+        "labels": dataset.test.targets[chosen].tolist(),
+        "answers": answers[chosen].tolist(),
+    }
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics that are whole: the last may be half written."""
+    try:
+        lines = map(json.loads, path.read_text().split("\n")[:-1] if path.is_file() else [])
+        return [
+            {"epoch": int(line["epoch"]), **{name: float(line[name]) for name in ("loss", "test_accuracy")}}
+            for line in lines
+        ]
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: a line lacks what training logs ({error!r})") from error
+
+
+def _snapshots(directory: Path, params: Params, last: int) -> dict[str, Any] | None:
+    """First-layer weights through the epochs, in steps of 1/127 of each snapshot's largest: enough to look at."""
+    kept, latest = read_snapshots(directory), as_kept(params)
+    if kept is None or kept.weights.shape[1:] != latest.shape:
+        return None
+    epochs, weights = kept.epochs.tolist(), list(kept.weights)
+    if last > epochs[-1]:  # training that was stopped between two snapshots
+        epochs.append(last)
+        weights.append(latest)
+    weights = np.nan_to_num(np.array(weights, np.float32), posinf=0, neginf=0)
+    scales = np.maximum(np.abs(weights).max(axis=(1, 2)), 1e-30)
+    levels = np.rint(127 * weights / scales[:, None, None]).astype(np.int8)
+    packed = _packed(levels.tobytes())
+    return {"epochs": epochs, "neurons": weights.shape[1], "scales": scales.tolist(), "weights": packed}
+
+
+def _experiments(directory: Path) -> list[dict[str, Any]]:
+    """The findings of experiments that were made on the run."""
+    found = []
+    for name in EXPERIMENTS:
+        numbers = directory / f"{name}.json"
+        if not numbers.is_file():
+            continue
+        try:
+            said = json.loads(numbers.read_text())
+            texts = {key: str(said[key]) for key in ("claim", "source", "finding")}
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise RunError(f"{numbers} is damaged, or no experiment's ({error!r})") from error
+        figure = numbers.with_suffix(".png")
+        drawn = _figure(figure) if figure.is_file() else None
+        found.append({"name": name, **texts, "holds": bool(said.get("holds")), "figure": drawn})
+    return found
+
+
+def _figure(path: Path) -> str:
+    """A figure as PNG in few colours, none of them far from the original: a third of its bytes."""
+    content = io.BytesIO()
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            few = image.convert("RGB").quantize(FIGURE_COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1)
+            few.save(content, "PNG", optimize=True)
+    except Exception as error:  # a damaged file can make Pillow's decoders raise almost anything
+        raise RunError(f"{path} is no readable PNG ({error})") from error
+    return _base64(content.getvalue())

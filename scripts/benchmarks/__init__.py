@@ -1,1 +1,0 @@
-"""The benchmarks, a module each, and what they share."""
