@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from mlp_jax.rendezvous import Connection, ProcessError, await_others, host_and_port, reach_process_0
-from mlp_jax.training.sharding import BATCH, Tree
+from mlp_jax.training.sharding import BATCH, Tree, move_arrays
 
 FLAGS = ("--coordinator", "--num-processes", "--process-id")
 
@@ -145,7 +145,7 @@ class Processes:
 
     def broadcast(self, tree: Tree) -> Tree:
         """The arrays of process 0, bit for bit, in every process; others give some of the same shapes and dtypes."""
-        return tree if self.count == 1 else jax.tree.map(_of_process_0, tree)
+        return tree if self.count == 1 else move_arrays(_of_process_0, tree)
 
     def leave(self) -> None:
         """Wait until every process is done, then leave the runtime."""
@@ -186,8 +186,6 @@ class Processes:
 
 
 def _of_process_0(leaf: jax.Array) -> jax.Array:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(_of_process_0(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
     array = np.asarray(leaf)
     # As bytes: the runtime adds up what all processes have, and zeros added to -0.0 make 0.0.
     received = multihost_utils.broadcast_one_to_all(np.frombuffer(array.tobytes(), np.uint8))

@@ -197,7 +197,8 @@ def _angles(model: Model, rule: GradientRule, some: Examples) -> AfterEpoch:
     @jax.jit
     def between(params: Params) -> tuple[jax.Array, ...]:
         problem = params, as_inputs(some.inputs, params), as_targets(some.targets, params), model
-        return angles(rule(*problem), backprop(*problem))
+        weights = {} if some.weights is None else {"weights": jnp.asarray(some.weights)}
+        return angles(rule(*problem, **weights), backprop(*problem, **weights))
 
     def measure(state: TrainState, _: EpochMetrics) -> dict[str, Any]:
         found = between(state.params)

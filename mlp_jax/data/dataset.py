@@ -218,17 +218,18 @@ def _check_weights(part: str, weights: np.ndarray, examples: int) -> None:
     wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if wrong.size:
         raise DatasetError(f"{part}.weights[{wrong[0]}] is {weights[wrong[0]]}: expected finite numbers of 0 or more")
-    if not weights.any():
+    if not weights.astype(jax.dtypes.canonicalize_dtype(weights.dtype)).any():  # float32, unless JAX is to use float64
         raise DatasetError(f"{part}.weights are all 0: no example would count")
 
 
 def _check_finite(name: str, array: np.ndarray) -> None:
-    step = max(1, PIECE // array.shape[1])
+    step, on_device = max(1, PIECE // array.shape[1]), jax.dtypes.canonicalize_dtype(array.dtype)
     for start in range(0, len(array), step):
-        finite = np.isfinite(array[start : start + step])
+        with np.errstate(over="ignore"):  # float64 may leave the range of float32, which JAX makes of it
+            finite = np.isfinite(array[start : start + step].astype(on_device, copy=False))
         if not finite.all():
             row, column = np.argwhere(~finite)[0] + (start, 0)
             raise DatasetError(
-                f"{name}[{row}, {column}] is {array[row, column]}: expected finite numbers; leave such rows out, or "
-                "put a number in their place"
+                f"{name}[{row}, {column}] is {array[row, column]}: expected finite numbers of {on_device}; leave "
+                "such rows out, or put numbers in their place"
             )

@@ -60,12 +60,10 @@ def place(tree: Tree, mesh: Mesh | None, *axes: str) -> Tree:
     sharding = NamedSharding(mesh, split(mesh, *axes))
 
     def on_mesh(leaf: Array) -> Array:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return _as_numbers(on_mesh, leaf)
         # Copied: what lies on the mesh is to be donated, and must share nothing with what lives on.
         return jax.make_array_from_callback(leaf.shape, sharding, lambda index: np.array(leaf)[index or ()])
 
-    return jax.tree.map(on_mesh, tree)
+    return move_arrays(on_mesh, tree)
 
 
 def place_examples(examples: Any, mesh: Mesh | None) -> Any:
@@ -121,15 +119,19 @@ def unshard(tree: Tree) -> Tree:
     def bring(leaf: Array) -> Array:
         if isinstance(leaf.sharding, SingleDeviceSharding):
             return leaf
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return _as_numbers(bring, leaf)
         here = leaf.is_fully_addressable or leaf.is_fully_replicated
         whole = np.asarray(leaf) if here else multihost_utils.process_allgather(leaf, tiled=True)
         return jax.device_put(whole, jax.local_devices()[0])
 
-    return jax.tree.map(bring, tree)
+    return move_arrays(bring, tree)
 
 
-def _as_numbers(move: Callable[[Array], Array], key: Array) -> Array:
-    """A random key, as some optimisers remember, moved as the numbers that it is made of."""
-    return jax.random.wrap_key_data(move(jax.random.key_data(key)), impl=jax.random.key_impl(key))
+def move_arrays(move: Callable[[Array], Array], tree: Tree) -> Tree:
+    """The tree with every array moved; a random key, as some optimisers remember, as the numbers that it is made of."""
+
+    def moved(leaf: Array) -> Array:
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return move(leaf)
+        return jax.random.wrap_key_data(move(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+
+    return jax.tree.map(moved, tree)

@@ -96,8 +96,12 @@ BAD = {  # train, test and what else there is
     r"^train.inputs have shape \(5, 2, 2\): expected \(n, n_in\)": (Examples(INPUTS.reshape(5, 2, 2), CLASSES), OTHERS),
     r"^train.inputs have shape \(0, 4\): there is nothing": (Examples(INPUTS[:0], CLASSES[:0]), OTHERS),
     r"^train.inputs have shape \(5, 0\): there is nothing": (Examples(INPUTS[:, :0], CLASSES), OTHERS),
-    r"^train.inputs\[4, 1\] is nan: expected finite numbers; leave such rows out": (
+    r"^train.inputs\[4, 1\] is nan: expected finite numbers of float.*; leave such rows out": (
         Examples(at((5, 4), (4, 1), np.nan), CLASSES),
+        OTHERS,
+    ),
+    r"^train.inputs\[1, 2\] is 1e\+300: expected finite numbers of float32": (
+        Examples(at((5, 4), (1, 2), 1e300, np.float64), CLASSES),
         OTHERS,
     ),
     r"^test.inputs\[0, 3\] is -inf": (
@@ -152,8 +156,9 @@ BAD = {  # train, test and what else there is
         OTHERS,
     ),
     r"^test.weights\[2\] is nan": (Examples(INPUTS, CLASSES), replace(OTHERS, weights=at(3, 2, np.nan))),
-    r"^train.weights are all 0: no example would count": (Examples(INPUTS, CLASSES, np.zeros(5)), OTHERS),
+    r"^train.weights are all 0: no example would count": (Examples(INPUTS, CLASSES, np.full(5, 1e-60)), OTHERS),
     r"^train.targets have shape \(5,\), test.targets \(3, 2\): expected classes": (Examples(INPUTS, CLASSES), NUMBERS),
+    r"^n_out is 7 for 2 columns of targets": (Examples(INPUTS, WANTED), NUMBERS, {"n_out": 7}),
     r"^there are class_names, but the targets are wanted outputs": (
         Examples(INPUTS, WANTED),
         NUMBERS,
