@@ -138,7 +138,7 @@ def check_activations_and_costs(case, numbers):
         assert_all(np.isfinite, (found[name], found[f"derivative of {name}"]), name)
         assert np.all(low - eps <= found[name]), name
         assert np.all(found[name] <= high), name
-        steepest = 1.1 * (1 + eps) if name == "silu" else 1
+        steepest = 1.1 * (1 + 2 * eps) if name == "silu" else 1  # z (1 - s) and the product are rounded, too
         assert np.max(np.abs(found[f"derivative of {name}"])) <= steepest, name
     np.testing.assert_allclose(found["softmax"].sum(-1), 1, atol=4 * eps)
     np.testing.assert_allclose(found["derivative of softmax"].sum(-1), 0, atol=4 * eps)

@@ -122,7 +122,9 @@ def run(name, *arguments, missing=()):
     start = f"import sys, runpy; sys.modules.update(dict.fromkeys({missing!r})); sys.path[0] = {str(PROGRAMS)!r}; "
     start += f"runpy.run_path({str(PROGRAMS / name)!r} + '.py', run_name='__main__')"
     command = ["-c", start] if missing else [str(SCRIPT), name]
-    return subprocess.run([sys.executable, *command, *arguments], capture_output=True, text=True, check=True).stdout
+    environment = {name: value for name, value in os.environ.items() if name != "PJRT_NPROC"}  # as on a user's machine
+    command = [sys.executable, *command, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
 def refused(*arguments):
