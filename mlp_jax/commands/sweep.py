@@ -153,7 +153,7 @@ def _keep(runs: list[Run], state: TrainState, metrics: EpochMetrics, model: Mode
     params = jax.device_get(state.params)
     for number, run in enumerate(runs):
         own = _metrics_of(metrics, number)
-        if np.isfinite(own.score):
+        if not np.isnan(own.score):  # it has not diverged
             run.save(member_of(params, number), model)
         line = as_line(own)
         del line["seconds"]
@@ -161,10 +161,10 @@ def _keep(runs: list[Run], state: TrainState, metrics: EpochMetrics, model: Mode
 
 
 def _line_of_all(metrics: EpochMetrics) -> dict[str, Any]:
-    """The sweep's own line of metrics."""
-    low, median, high = metrics.spread
-    known = {"epoch": metrics.epoch, "worst": low, "median": median, "best": high, "finite": len(metrics.ranking)}
-    return known | {"seconds": metrics.seconds}
+    """The sweep's own line of metrics, with None for a score of minus infinity, which JSON cannot hold."""
+    scores = [score if np.isfinite(score) else None for score in metrics.spread]
+    known = dict(zip(("worst", "median", "best"), scores, strict=True)) | {"finite": len(metrics.ranking)}
+    return {"epoch": metrics.epoch} | known | {"seconds": metrics.seconds}
 
 
 def _line(metrics: EpochMetrics, epochs: int) -> str:

@@ -117,7 +117,9 @@ def test_what_cannot_be_trained_is_refused(message):
 
 def test_targets_at_the_ends_of_the_domain_train():
     data = make_data(FLOATS, (NUMBERS > 0).astype(np.float32))
-    fit(PARAMS, data, Model(tanh, sigmoid, cross_entropy), epochs=1, batch_size=46)
+    state = fit(PARAMS, data, Model(tanh, sigmoid, cross_entropy), epochs=1, batch_size=46)
+    assert int(state.epoch) == 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
 def test_a_state_that_training_cannot_go_on_from_is_refused():
