@@ -83,7 +83,7 @@ def init_params(
 
     Weights and biases are drawn from Gaussians with mean 0. The standard deviation of a bias is 1; that of a weight
     is 1/sqrt(n_in), which keeps weighted sums of a size that a sigmoid does not saturate at (Nielsen, chapter 3), or,
-    with `standard_normal`, 1 too, as in the lessons.
+    with `standard_normal`, 1 too, as in Nielsen's code. The lessons only say "random".
 
     Returns a Layer of weights (n_out, n_in) and biases (n_out,) of type `dtype` for each layer but the inputs: 13,002
     numbers for the default sizes. Raises ValueError for fewer than two layers, a layer without neurons, or
@@ -239,7 +239,7 @@ def check_params(params: Params) -> None:
     for number, (weights, biases) in enumerate(params):
         if weights.ndim != 2 or biases.shape != weights.shape[:1] or weights.shape[1] != n_in:
             raise ValueError(
-                f"layer {number} has weights {weights.shape} and biases {biases.shape}: "
+                f"params[{number}] has weights {weights.shape} and biases {biases.shape}: "
                 f"expected (n_out, {n_in}) and (n_out,), for {n_in} activations come in"
             )
         n_in = weights.shape[0]

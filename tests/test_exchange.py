@@ -221,5 +221,5 @@ def test_a_program_for_one_platform_says_so_where_it_cannot_run():
 
 
 def test_what_is_no_network_is_refused():
-    with pytest.raises(ValueError, match=r"layer 0 has weights \(3, 2\) and biases \(2,\)"):
+    with pytest.raises(ValueError, match=r"params\[0\] has weights \(3, 2\) and biases \(2,\)"):
         prediction_program((Layer(jnp.zeros((3, 2)), jnp.zeros(2)),), Model())

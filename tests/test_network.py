@@ -181,12 +181,12 @@ GOOD = init_params(KEY, (5, 4, 3))
 INPUTS, TARGETS = np.ones((2, 5), np.float32), np.ones((2, 3), np.float32)
 BAD = {
     "params are empty": ((), INPUTS, TARGETS),
-    r"layer 1 has weights \(3, 4\) and biases \(4,\): expected \(n_out, 4\) and \(n_out,\)": (
+    r"params\[1\] has weights \(3, 4\) and biases \(4,\): expected \(n_out, 4\) and \(n_out,\)": (
         (GOOD[0], Layer(GOOD[1].weights, jnp.ones(4))),
         INPUTS,
         TARGETS,
     ),
-    r"layer 1 has weights \(4, 5\).*expected \(n_out, 4\)": ((GOOD[0], GOOD[0]), INPUTS, TARGETS),
+    r"params\[1\] has weights \(4, 5\).*expected \(n_out, 4\)": ((GOOD[0], GOOD[0]), INPUTS, TARGETS),
     r"inputs have shape \(2, 28, 28\), but the network has 5 input neurons": (GOOD, np.ones((2, 28, 28)), TARGETS),
     r"inputs have shape \(\)": (GOOD, np.float32(1), TARGETS),
     r"inputs have shape \(0, 5\): there is no example": (GOOD, np.ones((0, 5)), np.ones((0, 3))),

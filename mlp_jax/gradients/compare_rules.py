@@ -109,5 +109,5 @@ def _fault(name: str, leaves: tuple[Comparison, ...], reference: str) -> str:
     if len(wrong) == 1:
         advice = "the rest of the layer agrees, so its errors (deltas) are right: look at what becomes of them"
     found = " and ".join(leaf.path + leaf.where for leaf in wrong)
-    first = f"{name}: from the outputs backward, the first to differ from {reference} is layer {layer}"
+    first = f"{name}: from the outputs backward, the first to differ from {reference} is params{layer}"
     return f"{first}, at {found}: {advice}"

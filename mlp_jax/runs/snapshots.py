@@ -1,4 +1,4 @@
-"""Snapshots of a run's first-layer weights after a few of its epochs."""
+"""Snapshots of the weights of a run's second layer, params[0], after a few of its epochs."""
 
 import io
 from pathlib import Path
@@ -13,11 +13,11 @@ from mlp_jax.runs.run import RunError
 
 SNAPSHOTS = "snapshots.npz"
 NEURONS = 64
-"""How many neurons of the first layer are kept, so that a wide layer does not fill the disk."""
+"""How many neurons of the second layer are kept, so that a wide layer does not fill the disk."""
 
 
 class Snapshots(NamedTuple):
-    """First-layer weights after some epochs; epoch 0 is before training.
+    """The weights of params[0] after some epochs; epoch 0 is before training.
 
     epochs: ascending, (kept,). weights: (kept, neurons, inputs), float16, because they are only drawn.
     """
@@ -38,7 +38,7 @@ def is_due(epoch: int, epochs: int) -> bool:
 
 
 def as_kept(params: Params) -> Float16[np.ndarray, "neurons inputs"]:
-    """First-layer weights of up to NEURONS neurons, clipped to the range of float16."""
+    """The weights of params[0], of up to NEURONS neurons, clipped to the range of float16."""
     return np.asarray(params[0].weights[:NEURONS], np.float32).clip(-65504, 65504).astype(np.float16)
 
 

@@ -34,7 +34,7 @@ def test_it_agrees_and_exits_with_1_if_a_gradient_is_wrong(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "manual and automatic DISAGREE" in out
     assert "DISAGREE: 1 wrong in [3], the worst [0].biases[3]" in out
-    assert "layer [0], at [0].biases[3]" in out
+    assert "params[0], at [0].biases[3]" in out
 
 
 def test_it_takes_a_run_a_type_and_other_rules_and_prints_json(digits, capsys):

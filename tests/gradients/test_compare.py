@@ -167,12 +167,12 @@ def backward(params, inputs, targets, model, mistake):
 
 
 PLANTED = {  # which layer is found, at what, and which leaves still agree
-    "derivative": ("layer [1], at [1].weights and [1].biases", 4),
-    "transposed": ("layer [2], at [2].weights and [2].biases", 2),
-    "factor": ("layer [3], at [3].weights and [3].biases", 0),
-    "sign": ("layer [2], at [2].weights[3, :] and [2].biases[3]", 2),
-    "previous layer": ("layer [1], at [1].weights and [1].biases", 4),
-    "next activations": ("layer [2], at [2].weights", 7),
+    "derivative": ("params[1], at [1].weights and [1].biases", 4),
+    "transposed": ("params[2], at [2].weights and [2].biases", 2),
+    "factor": ("params[3], at [3].weights and [3].biases", 0),
+    "sign": ("params[2], at [2].weights[3, :] and [2].biases[3]", 2),
+    "previous layer": ("params[1], at [1].weights and [1].biases", 4),
+    "next activations": ("params[2], at [2].weights", 7),
 }
 
 

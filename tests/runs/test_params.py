@@ -173,7 +173,7 @@ def test_layers_that_do_not_fit_are_refused(tmp_path):
     one, other = init_params(jax.random.key(0), (3, 4, 2))
     for params in ((other, one), (one._replace(weights=one.biases),), (one._replace(biases=one.biases[1:]),)):
         save_params(tmp_path / "params.safetensors", params)
-        with pytest.raises(ValueError, match=r"layer [01] has weights .* and biases .*: expected"):
+        with pytest.raises(ValueError, match=r"params\[[01]\] has weights .* and biases .*: expected"):
             load_params(tmp_path / "params.safetensors")
 
 
