@@ -68,7 +68,9 @@ def test_train_keeps_config_metrics_and_parameters(trained):
     assert (config["data"], config["sizes"], config["seed"], config["epochs"]) == ("mnist", [784, 16, 16, 10], 0, 2)
     assert config["versions"]["jax"] == jax.__version__
     lines = metrics_of(directory)
-    assert [list(line) for line in lines] == [["epoch", "loss", "test_loss", "test_accuracy", "seconds"]] * 2
+    assert [list(line) for line in lines] == [
+        ["epoch", "loss", "test_loss", "test_accuracy", "seconds", "train_accuracy"]
+    ] * 2
     assert [line["epoch"] for line in lines] == [1, 2]
     assert json.loads(out.splitlines()[-1])["test_accuracy"] == lines[-1]["test_accuracy"]
     found = accuracy(load_params(directory / "params.safetensors"), load_dataset().test, sigmoid, sigmoid)
@@ -189,7 +191,9 @@ def test_numbers_are_predicted_from_numbers_and_scored_by_r2(numbers_file, predi
     """By a network that sees inputs as they are, and with the weights of the file."""
     test = load_dataset(numbers_file).test
     lines = metrics_of(predicting)
-    assert [list(line) for line in lines] == [["epoch", "loss", "test_loss", "test_r2", "test_rmse", "seconds"]] * 4
+    assert [list(line) for line in lines] == [
+        ["epoch", "loss", "test_loss", "test_r2", "test_rmse", "seconds", "train_r2"]
+    ] * 4
     r2, rmse = weighted_scores(load_params(predicting / "params.safetensors"), test)
     assert r2 > 0.8
     assert (lines[-1]["test_r2"], lines[-1]["test_rmse"]) == pytest.approx((r2, rmse), rel=1e-4)

@@ -2,7 +2,7 @@
 
 from mlp_jax.training.divergence import DivergenceError
 from mlp_jax.training.epoch import train_epoch, train_population, update
-from mlp_jax.training.evaluation import Evaluation, evaluate
+from mlp_jax.training.evaluation import Evaluation, evaluate, evaluator, training_sample
 from mlp_jax.training.loop import EpochMetrics, epochs, fit, start_or_continue
 from mlp_jax.training.optimizer import LEARNING_RATE, current_rate, make_optimizer, with_rates_of
 from mlp_jax.training.plan import (
@@ -34,6 +34,7 @@ __all__ = [
     "epoch_order",
     "epochs",
     "evaluate",
+    "evaluator",
     "examples_in_chunk",
     "fit",
     "fit_population",
@@ -44,6 +45,7 @@ __all__ = [
     "start_population",
     "train_epoch",
     "train_population",
+    "training_sample",
     "update",
     "use_cores_for_members",
     "use_one_thread_if_small",

@@ -32,7 +32,7 @@ def update(
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One step downhill on one mini-batch (lesson 3).
 
-    inputs: activations of the first layer, (batch, n_in); targets: wanted outputs, (batch, n_out).
+    inputs: activations of the first layer, the inputs, (batch, n_in); targets: wanted outputs, (batch, n_out).
     across: inside `shard_map`, the mesh axis that the batch is split over, each device holding an equal part: gradient
         and cost are averaged across it.
     weights: how much each example counts, (batch,), 0 or more.

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
 
-from mlp_jax.data.dataset import Examples, check_examples
+from mlp_jax.data.dataset import Dataset, Examples, check_examples
 from mlp_jax.network import Model, Params, as_inputs, as_targets, feedforward, loss, sizes_of
 from mlp_jax.training.plan import TrainState, check_targets, member
 
 AT_ONCE = 16
 """Members of a population that are evaluated together: all would fill memory."""
+TRAINING_EXAMPLES = 10_000
+"""The most training examples that a score is measured on."""
 
 
 class Evaluation(NamedTuple):
@@ -62,6 +64,16 @@ def evaluate(params: Params, examples: Examples, model: Model) -> Evaluation:
     check_examples(examples, n_out=sizes_of(params)[-1])
     check_targets(model, examples)
     return evaluator(examples, model)(TrainState(params, (), jnp.int32(0)))
+
+
+def training_sample(dataset: Dataset) -> Examples:
+    """Training examples, evenly spaced, to measure a score on beside the score of the test examples.
+
+    They are as many as the test examples, if there are so many and no more than 10,000: one compiled program evaluates
+    both.
+    """
+    count = min(len(dataset.train), len(dataset.test), TRAINING_EXAMPLES)
+    return dataset.train.rows(np.arange(count) * len(dataset.train) // count)
 
 
 def evaluator(examples: Examples, model: Model | Callable[..., Model]) -> Callable[[TrainState], Evaluation]:
