@@ -79,7 +79,7 @@ sigmoid = Activation(jax.nn.sigmoid, _sigmoid_derivative, range=(0, 1))
 """1 / (1 + exp(-z)), the squishing function of lesson 1."""
 
 relu = Activation(jax.nn.relu, _relu_derivative, range=(0, INFINITY))
-"""max(0, z) (lesson 2). At the kink, z = 0, the derivative is taken as 0, as JAX does."""
+"""max(0, z) (lesson 1). At the kink, z = 0, the derivative is taken as 0, as JAX does."""
 
 leaky_relu = Activation(jax.nn.leaky_relu, _leaky_relu_derivative)
 """z, or 0.01 z if z is negative. At the kink, z = 0, the derivative is taken as 1, as JAX does."""

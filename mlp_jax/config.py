@@ -80,7 +80,7 @@ class Training(Cached, Batches, Problem):
     gradient. With adamw, lion and others that have their own it is decoupled: each step also subtracts learning rate
     times weight decay times the weight."""
     standard_normal: bool = False
-    """Whether initial weights have a standard deviation of 1, as in the lessons, instead of 1/sqrt(inputs)."""
+    """Whether initial weights have a standard deviation of 1, as in Nielsen's book, instead of 1/sqrt(inputs)."""
     shift: int = 0
     """Move each training image by up to this many pixels each way, anew in each epoch."""
     validation: int = 0

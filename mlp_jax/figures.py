@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
 BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = COLOURS
+POSITIVE, NEGATIVE = "#1c5fb8", "#b04a10"
+"""What rises and what falls, on white: blue and orange, as on the page."""
+SIGNS = LinearSegmentedColormap.from_list("signs", ["#ff8e4a", "#12161e", "#5aaaff"])
+"""Negative numbers orange, 0 black, positive ones blue: the brighter, the farther from 0."""
 STYLES = ("-", "--", "-.", ":")
 WIDTH = 7.2  # inches: at 150 dots each, a page's width
 DOTS = 150
@@ -49,7 +55,7 @@ def curves(panel: Axes, x: Numbers, lines: Mapping[str, Num[np.ndarray, "*member
 
 
 def members(panel: Axes, x: Numbers, y: Num[np.ndarray, "members n"], style: str) -> None:
-    """A curve, or dots, for each member; those of the first are red and lie above the others."""
+    """A curve, or dots, for each member; those of the first are orange and lie above the others."""
     for number, row in reversed(list(enumerate(y))):
         panel.plot(x, row, style, color=BLUE if number else RED, alpha=0.7, markersize=4)
 
@@ -68,8 +74,8 @@ def histograms(
 def picture(
     panel: Axes, pixels: Num[np.ndarray, "height width"], caption: str = "", *, limit: float | None = None
 ) -> None:
-    """One image without axes: ink on paper; with `limit`, from -limit (blue) over 0 (white) to limit (red)."""
-    colours, lowest = ("gray_r", None) if limit is None else ("RdBu_r", -limit)
+    """One image without axes: white on black; with `limit`, from -limit (orange) over 0 (black) to limit (blue)."""
+    colours, lowest = ("gray", None) if limit is None else (SIGNS, -limit)
     panel.imshow(pixels, cmap=colours, vmin=lowest, vmax=limit, interpolation="nearest")
     panel.set(xticks=[], yticks=[])
     panel.set_title(caption, fontsize="x-small", pad=2)
@@ -145,3 +151,34 @@ def gallery(
         panel.axis("off")
     for panel, pixels, caption in zip(panels.flat, images, captions, strict=False):
         picture(panel, pixels, caption, limit=limit)
+
+
+def signed_cells(
+    panel: Axes,
+    numbers: Float[np.ndarray, "rows columns"],
+    limit: float | Float[np.ndarray, "rows 1"],
+    *,
+    written: str | None = None,
+) -> None:
+    """A matrix from -limit (orange) over 0 (black) to limit (blue), which rows may have of their own.
+
+    written: the format of the number in each cell; None for none.
+    """
+    shades = numbers / np.where(np.equal(limit, 0), 1, limit)
+    panel.imshow(shades, cmap=SIGNS, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+    if written is not None:
+        for (row, column), number in np.ndenumerate(numbers):
+            colour = "black" if abs(shades[row, column]) > 0.6 else "white"
+            panel.text(column, row, format(number, written), ha="center", va="center", fontsize=6.5, color=colour)
+
+
+def wanted_changes(panel: Axes, activations: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"]) -> None:
+    """Activations as bars, and from their ends arrows in proportion to what is wanted, the longest a third as high."""
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    places, unit = np.arange(len(activations)), float(np.abs(wanted).max()) or 1.0
+    reach = max(float(np.abs(activations).max()), 1e-3) / 3
+    panel.bar(places, activations, color="#bbbbbb")
+    ends = activations + reach * wanted / unit
+    for some, marker, colour in ((wanted > 0, "^", POSITIVE), (wanted < 0, "v", NEGATIVE)):
+        panel.vlines(places[some], activations[some], ends[some], colors=colour)
+        panel.plot(places[some], ends[some], marker, color=colour, markersize=4)

@@ -1,13 +1,14 @@
-"""The README's table of what the lessons say and what was measured, from what `mlp-jax experiment all` has written.
+"""What was measured of each claim of the lessons, in Markdown, from what `mlp-jax experiment all` has written.
 
 mlp-jax experiment all --out experiments
-python scripts/claims.py experiments --readme README.md
+python scripts/claims.py experiments --readme mlp_jax/experiments/README.md
 """
 
 import json
+import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -17,54 +18,89 @@ BEGIN, END = "<!-- claims: begin -->", "<!-- claims: end -->"
 
 
 def main(directory: Annotated[Path, tyro.conf.Positional], readme: Path | None = None) -> None:
-    """Print the table, or put it into a Markdown file.
+    """Print the findings, or put them into a Markdown file.
 
     Args:
         directory: where `mlp-jax experiment all --out DIRECTORY` has written NAME.json for each experiment.
-        readme: the file, to put the table between the lines <!-- claims: begin --> and <!-- claims: end -->.
+        readme: the file, to put the findings between the lines <!-- claims: begin --> and <!-- claims: end -->.
     """
     try:
-        table = table_of(directory)
+        findings = findings_of(directory)
         if readme is None:
-            print(table, end="")
+            print(findings, end="")
         else:
-            readme.write_text(with_table(readme.read_text(encoding="utf-8"), table, readme), encoding="utf-8")
+            text = with_findings(readme.read_text(encoding="utf-8"), findings, readme)
+            readme.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
         print(f"claims.py: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
-def table_of(directory: Path) -> str:
-    """A row for each experiment, in Markdown. Raises ValueError if its numbers are missing or damaged."""
+def findings_of(directory: Path) -> str:
+    """A table of all verdicts, and a section for each experiment. Raises ValueError for missing or damaged numbers."""
     missing = [name for name in EXPERIMENTS if not (directory / f"{name}.json").is_file()]
     if missing:
         raise ValueError(
             f"{directory} has no {', '.join(f'{name}.json' for name in missing)}: "
             f"mlp-jax experiment all --out {directory} writes them"
         )
-    lines = ["| what the lessons say | what we measured | command |", "| --- | --- | --- |"]
+    rows = ["| claim | source | verdict | experiment |", "| --- | --- | --- | --- |"]
+    sections = []
     for name in EXPERIMENTS:
         path = directory / f"{name}.json"
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
-            verdict = "holds" if said["holds"] else "does not hold"
-            cells = (f"{said['claim']} ({said['source']})", f"**{verdict}**: {said['finding']}")
-        except (ValueError, KeyError, TypeError) as error:
+            rows.append(_row(name, said))
+            sections.append(_section(name, said))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             again = f"mlp-jax experiment {name} --out {directory}"
             raise ValueError(f"{path} is not what {again} writes ({error!r}): run it again") from error
-        lines.append(f"| {' | '.join(map(_cell, cells))} | `mlp-jax experiment {name}` |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*rows, "", *sections])
 
 
-def with_table(text: str, table: str, path: Path) -> str:
-    """The text with the table in its place. Raises ValueError, which names the file, if it has none, or several."""
+def with_findings(text: str, findings: str, path: Path) -> str:
+    """The text with the findings in their place. Raises ValueError, which names the file, if it has none or several."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     if (text.count(BEGIN), text.count(END), rest.count(END)) != (1, 1, 1):
         raise ValueError(
-            f"{path} has no place for the table: expected the lines {BEGIN} and {END}, once and in this order"
+            f"{path} has no place for the findings: expected the lines {BEGIN} and {END}, once and in this order"
         )
-    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{findings}\n{END}{after}"
+
+
+def _row(name: str, said: dict[str, Any]) -> str:
+    cells = (said["claim"], said["source"], f"**{said['verdict']}**")
+    return f"| {' | '.join(map(_cell, cells))} | [`{name}`](#{name}) |"
+
+
+def _section(name: str, said: dict[str, Any]) -> str:
+    parts = [
+        f"- {'holds' if held else '**does not hold**'}: *{_line(part)}*. {_sentence(said['criteria'][part])}"
+        for part, held in said["parts"].items()
+    ]
+    lines = [
+        f"### {name}",
+        "",
+        f"{_line(said['claim'])} ({_line(said['source'])}).",
+        "",
+        *parts,
+        "",
+        f"{_sentence(said['finding'])} `mlp-jax experiment {name}`",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    """With a capital at its beginning and a full stop at its end."""
+    text = _line(text)
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _line(text: str) -> str:
+    """One line of Markdown that shows the text as it is."""
+    return re.sub(r"([\\`*_<\[])", r"\\\1", " ".join(text.split()))
 
 
 def _cell(text: str) -> str:

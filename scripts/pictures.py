@@ -44,7 +44,7 @@ def main(directory: Annotated[Path, tyro.conf.Positional], out: Path = PICTURES)
 
 
 def draw_training(directory: Path, path: Path) -> None:
-    """Cost and accuracy of every epoch, and the weights of some neurons of the first layer after some of them.
+    """Cost and accuracy of every epoch, and the weights of some neurons of the second layer after some of them.
 
     Raises ValueError for a run that has no epochs or no snapshots, or whose inputs are no square images.
     """

@@ -74,7 +74,8 @@ def run(settings: Experiment, name: str) -> int:
     found = _make(name, material.of(name), directory)
     make_console().print(found["finding"], soft_wrap=True)
     figure, numbers = map(str, _files(directory, name))
-    print_json(claim=found["claim"], holds=found["holds"], figure=figure, numbers=numbers)
+    shown = {key: found[key] for key in ("claim", "verdict", "parts")}
+    print_json(**shown, figure=figure, numbers=numbers)
     return 0
 
 
@@ -85,8 +86,7 @@ def run_all(settings: Experiment) -> int:
         arguments, start = material.of(name), time.perf_counter()
         try:
             found = _make(name, arguments, directory)
-            verdict = "holds" if found["holds"] else "does not hold"
-            told = f" ({time.perf_counter() - start:.0f} s), {verdict}: {found['finding']}"
+            told = f" ({time.perf_counter() - start:.0f} s), {found['verdict']}: {found['finding']}"
         except ValueError as error:
             for kept in _files(directory, name):  # those of an earlier run would be taken for this one's
                 kept.unlink(missing_ok=True)
@@ -101,10 +101,11 @@ def _make(name: str, arguments: tuple[Any, ...], directory: Path) -> dict[str, A
     """Make an experiment, and keep its figure and its numbers. Returns what is said in their file beside them."""
     module = import_module(f"mlp_jax.experiments.{name.replace('-', '_')}")
     measured = module.measure(*arguments)
-    (text, holds), (claim, source) = module.judge(measured), claim_of(name)
+    finding, claim = module.judge(measured), claim_of(name)
     drawn = io.BytesIO()
     module.draw(measured).savefig(drawn, format="png")
-    said = {"experiment": name, "claim": claim, "source": source, "finding": text, "holds": holds}
+    said = {"experiment": name, "claim": claim.text, "source": claim.source, "criteria": claim.criteria}
+    said |= {"verdict": finding.verdict, "parts": finding.parts, "finding": finding.text}
     figure, numbers = _files(directory, name)
     replace_file(figure, drawn.getvalue())
     replace_file(numbers, (json.dumps(said | {"numbers": measured._asdict()}, default=_as_json) + "\n").encode())

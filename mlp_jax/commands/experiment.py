@@ -15,7 +15,8 @@ def experiment(settings: Experiment) -> int:
     """
     if settings.name is None:
         for name in EXPERIMENTS:
-            print("{:16}  {} ({})".format(name, *claim_of(name)))
+            claim = claim_of(name)
+            print(f"{name:16}  {claim.text} ({claim.source})")
         return 0
     if settings.name not in (*EXPERIMENTS, ALL):
         near = get_close_matches(settings.name, [*EXPERIMENTS, ALL], n=3, cutoff=0.4)

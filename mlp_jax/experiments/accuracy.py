@@ -1,14 +1,24 @@
-"""784-16-16-10 gets about 96 %, tweaks of the hidden layers 98 %.
+"""784-16-16-10 gets about 96 % of new images right, and a couple of tweaks of the hidden layers up to 98 %.
 
-Beside these: Nielsen's network of 30 hidden neurons, whose best epoch had 95.42 % (his chapter 1).
+The first number is judged on the network as the lesson describes it alone: sigmoids, the quadratic cost, plain
+gradient descent on mini-batches. The lesson names neither its learning rate nor its mini-batches. Those of the row that
+is judged did best on 10,000 of the training images that were held out, never on the test images: of batches of 10, 20,
+50 and 100, each at two to four rates, for 30 to 100 epochs, batches of 20 at a rate of 1 for 30 epochs had the highest
+median of twelve networks, 94.79 %, and the preset lesson 94.58 %, as `mlp-jax sweep --validation 10000 --seeds 12
+--batch-size 20 --learning-rate 1` shows.
 
-Source: lesson 2.
-Refuted if: no training of 784-16-16-10 comes within half a percentage point of 96 %, or no tweak to 98 %.
+Two rows are shown and judged as neither: "sixteen" has the lesson's sizes, but other functions and another optimiser;
+"nielsen" is his network of 30 hidden neurons, whose best epoch had 95.42 % (his chapter 1). Accuracies are those after
+the last epoch, not after the best.
 
-The settings of each preset were chosen on training images held out, never on the test images: `mlp-jax sweep --preset
-sixteen --validation 10000` and so on. What is reported is the accuracy after the last epoch, not after the best.
+Source: lesson 2, minute 13.
+Holds if:
+- about 96 % as described: the median 784-16-16-10 of sigmoids, trained with the settings chosen on held-out images,
+  names 95.5 % of the test images right or more.
+- 98 % with tweaks: a network with another hidden layer, 784-256-10, names 98 % right or more.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,37 +27,43 @@ from matplotlib.figure import Figure
 
 from mlp_jax import figures
 from mlp_jax.build import augment_of, model_of, optimizer_of, sizes_for
-from mlp_jax.config import PRESETS, Train, preset
+from mlp_jax.config import Train, preset
 from mlp_jax.data import Dataset
 from mlp_jax.experiments.subject import Finding, SubjectError, check_classes, mesh_for
 from mlp_jax.training import count_steps, fit_population, init_population
 
-SEEDS = {"lesson": 8, "sixteen": 4, "ninety-eight": 1, "nielsen": 2}
-"""How many networks of each preset: fewer of those that take longer. `mlp-jax sweep --preset NAME` trains as many of
-any as are wanted."""
-SAID = {"lesson": 0.96, "sixteen": 0.96, "ninety-eight": 0.98, "nielsen": 0.9542}
+DESCRIBED, TWEAKED = "lesson, batches of 20", "ninety-eight"
+CHOSEN = replace(preset(Train, "lesson"), batch_size=20, learning_rate=1.0)
+SETTINGS = {DESCRIBED: CHOSEN} | {
+    name: preset(Train, name) for name in ("lesson", "sixteen", "ninety-eight", "nielsen")
+}
+SEEDS = {DESCRIBED: 8, "lesson": 4, "sixteen": 2, "ninety-eight": 1, "nielsen": 2}
+"""How many networks of each: fewer of those that take longer. `mlp-jax sweep --preset NAME` trains as many of any as
+are wanted."""
+SAID = {DESCRIBED: 0.96, "lesson": 0.96, "sixteen": 0.96, "ninety-eight": 0.98, "nielsen": 0.9542}
+ABOUT = 0.005
 
 
 class Measurement(NamedTuple):
     """Test accuracy after the last epoch, 0 to 1."""
 
-    presets: tuple[str, ...]
+    presets: tuple[str, ...]  # the rows of SETTINGS
     networks: tuple[str, ...]  # sizes of each, "784-16-16-10" for instance
     said: tuple[float, ...]  # the accuracy in the source
     accuracies: tuple[Float[np.ndarray, " seeds"], ...]  # of each preset, from seed 0 on
 
 
 def measure(dataset: Dataset) -> Measurement:
-    """Train every preset from several seeds."""
+    """Train every row of SETTINGS from several seeds."""
     check_classes(dataset)
     if dataset.image_shape is None:
         raise SubjectError(
             f"this experiment moves images by a pixel, and needs to know their height and width: the data have "
             f"{dataset.n_in} inputs"
         )
-    sizes, accuracies = zip(*(train(preset(Train, name), dataset, SEEDS[name]) for name in PRESETS), strict=True)
+    sizes, accuracies = zip(*(train(SETTINGS[name], dataset, SEEDS[name]) for name in SETTINGS), strict=True)
     networks = tuple("-".join(map(str, of_one)) for of_one in sizes)
-    return Measurement(tuple(PRESETS), networks, tuple(SAID[name] for name in PRESETS), accuracies)
+    return Measurement(tuple(SETTINGS), networks, tuple(SAID[name] for name in SETTINGS), accuracies)
 
 
 def train(settings: Train, dataset: Dataset, seeds: int) -> tuple[tuple[int, ...], Float[np.ndarray, " seeds"]]:
@@ -68,27 +84,36 @@ def train(settings: Train, dataset: Dataset, seeds: int) -> tuple[tuple[int, ...
 
 
 def judge(measured: Measurement) -> Finding:
-    """The claim holds if the median of a 784-16-16-10 is 95.5 % or more, and that of the wide network 98 %."""
-    median = {name: float(np.median(found)) for name, found in zip(measured.presets, measured.accuracies, strict=True)}
-    told = ", ".join(
-        f"{network} with --preset {name} {median[name]:.2%}"
-        + (f" (of {len(found)}; {found.min():.2%} to {found.max():.2%})" if len(found) > 1 else " (one network)")
-        for name, network, found in zip(measured.presets, measured.networks, measured.accuracies, strict=True)
-    )
+    """Compare the medians with what the lesson says: of the network as described, and of the wide one."""
+    found = dict(zip(measured.presets, measured.accuracies, strict=True))
+    median = {name: float(np.median(accuracies)) for name, accuracies in found.items()}
+    described = found[DESCRIBED]
     return Finding(
-        f"median test accuracies: {told}; Nielsen published {SAID['nielsen']:.2%}, his best epoch on 50,000 images",
-        max(median["lesson"], median["sixteen"]) >= 0.955 and median["ninety-eight"] >= 0.98,
+        f"784-16-16-10 with sigmoids and plain gradient descent names {median[DESCRIBED]:.2%} of the test images right "
+        f"(median of {len(described)} networks, {described.min():.2%} to {described.max():.2%}), its batches and rate "
+        f"chosen on held-out training images. With the preset lesson it is {median['lesson']:.2%}. A wide hidden "
+        f"layer, 784-256-10 with ReLU, gets {median[TWEAKED]:.2%} ({_networks(found[TWEAKED])}). Judged as neither: "
+        f"leaky ReLU, softmax and Adam bring 784-16-16-10 to {median['sixteen']:.2%} ({_networks(found['sixteen'])}), "
+        f"and Nielsen's network of 30 has {median['nielsen']:.2%}, with {SAID['nielsen']:.2%} in his book.",
+        {
+            "about 96 % as described": median[DESCRIBED] >= SAID[DESCRIBED] - ABOUT,
+            "98 % with tweaks": median[TWEAKED] >= SAID[TWEAKED],
+        },
     )
 
 
 def draw(measured: Measurement) -> Figure:
     """A dot for each network, and what was said of it."""
-    figure, ((panel,),) = figures.page(height=2.6)
+    figure, ((panel,),) = figures.page(height=3.0)
     for row, (said, found) in enumerate(zip(measured.said, measured.accuracies, strict=True)):
         panel.plot(100 * found, np.full(len(found), row), "o", color=figures.BLUE, alpha=0.6, label="a network")
         panel.plot(100 * said, row, "|", color=figures.RED, markersize=18, markeredgewidth=2, label="the source says")
     names = [f"{name}\n{network}" for name, network in zip(measured.presets, measured.networks, strict=True)]
     rows = {"yticks": range(len(names)), "yticklabels": names, "ylim": (len(names) - 0.5, -0.5)}
-    figures.name_axes(panel, "test accuracy, %", "preset", **rows)
+    figures.name_axes(panel, "test accuracy, %", "", **rows)
     panel.legend(*(part[:2] for part in panel.get_legend_handles_labels()), fontsize="small", markerscale=0.5)
     return figure
+
+
+def _networks(found: Float[np.ndarray, " seeds"]) -> str:
+    return f"{len(found)} networks" if len(found) > 1 else "one network"

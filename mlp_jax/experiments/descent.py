@@ -1,10 +1,18 @@
-"""Mini-batches stumble downhill in quick steps, full descent walks straight and slowly.
+"""Mini-batches stumble downhill in quick steps; full descent takes slow ones, each exactly downhill.
 
-Source: lesson 3.
-Refuted if: mini-batches need as many examples or seconds as full descent to reach the same cost, or if their path there
-is as straight.
+"Downhill" is meant of the cost of all examples. Each kind of walker goes at the best of a few learning rates, and both
+come from each start down to a cost that both reach: what that takes is compared. The gap grows with the number of
+examples. That a step along the full gradient is the steepest is an identity; that it lowers the cost is not, for it may
+be too long. In the plane of the principal components both paths look smooth: the figure zooms in on some steps instead.
 
-Each kind walks at the best of a few learning rates. The gap grows with the number of examples.
+Source: lesson 3, minute 10.
+Holds if:
+- stumbling: on the way of mini-batches the angle between two successive steps is more than 45 degrees in the median and
+  the path is twice as long as the straight way or more; from each start.
+- quick steps: a step of full descent takes twice as long as one of a mini-batch or more; from each start.
+- exactly downhill with all examples: nearly all steps of full descent lower the cost of all examples, and fewer of the
+  mini-batches' steps do; from each start.
+- sooner down: full descent takes twice as many seconds and examples as mini-batches, or more; from each start.
 """
 
 import time
@@ -16,47 +24,51 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlp_jax import figures
 from mlp_jax.backward import backprop
 from mlp_jax.data import Dataset
-from mlp_jax.experiments.subject import SIZES, Finding, batch_of, check_classes
+from mlp_jax.experiments.subject import MUCH_MORE, NEARLY_ALL, SIZES, Finding, batch_of, check_classes
 from mlp_jax.network import Model, Params, init_params, loss
 from mlp_jax.training import epoch_order
 
 MODEL = Model()
 IMAGES = 6_000
-BATCH, EPOCHS = 100, 10
+BATCH, EPOCHS = 100, 6
 FULL_STEPS = 200
 RATES = (1.0, 3.0, 10.0)
 SEEDS = (0, 1, 2)
-LOOKS = 100  # points of each path whose cost is measured, and that the plane is laid through, besides the start
-GRID, MARGIN = 25, 0.15
-STRIDE = 2  # on the page, the ragged path is drawn through every second step
+TURNED = 45  # degrees
+ZOOM = 90, 30  # the figure's plane shows so many steps of mini-batches, from this one of the first seed
+GRID, MARGIN = 25, 0.1
+
+Points = Float[np.ndarray, "points parameters"]
 
 
 class Walk(NamedTuple):
-    """A path downhill from the first of SEEDS, at the best of RATES, and what the same took from every seed."""
+    """A path downhill from the first of SEEDS, at the best of RATES, and what the same was like from every seed."""
 
     rate: float  # the learning rate whose paths end lowest, in the mean over the seeds
-    examples: Int[np.ndarray, " looks"]  # seen up to each of the points looked at
-    seconds: Float[np.ndarray, " looks"]
-    cost: Float[np.ndarray, " looks"]  # of all examples
-    plane: Float[np.ndarray, "points 2"]  # the path's coordinates in the plane
-    examples_needed: Int[np.ndarray, " seeds"]  # to come down to the cost that both walks from a seed reach
-    seconds_needed: Float[np.ndarray, " seeds"]
+    examples: int  # seen in each step
+    cost: Float[np.ndarray, " points"]  # of all examples, before the first step and after each
+    step_seconds: Float[np.ndarray, " seeds"]  # of one step
+    needed: Int[np.ndarray, " seeds"]  # steps to the cost that both walks from a seed reach
     detour: Float[np.ndarray, " seeds"]  # the length of the path to there over the straight distance
+    turn: Float[np.ndarray, " seeds"]  # the median angle between two successive steps on the way, degrees
+    lowering: Float[np.ndarray, " seeds"]  # the share of steps on the way that lower the cost of all examples
+    zoomed: Float[np.ndarray, "shown 2"]  # some steps in the figure's plane, from one point for both walkers
 
 
 class Measurement(NamedTuple):
-    """Both walks, and the cost surface of the plane that holds most of them."""
+    """Both walks, and the cost surface of the plane in which some of their steps are drawn."""
 
     mini: Walk
     full: Walk
     images: int  # how many examples there are
     level: float  # the cost that both walks from the first seed reach
-    held: float  # the share of the paths' variance that the plane holds, 0 to 1
+    held: float  # the share of the squared lengths of the mini-batches' steps that the plane holds, 0 to 1
     across: Float[np.ndarray, " across"]  # where in the plane the cost was measured, in the units of the parameters
     up: Float[np.ndarray, " up"]
     surface: Float[np.ndarray, "up across"]  # the cost there
@@ -66,28 +78,17 @@ def measure(dataset: Dataset, clock: Callable[[], float] = time.perf_counter) ->
     """Walk down from the same parameters both ways. clock: says the time in seconds; compiling is not timed."""
     check_classes(dataset)
     starts = [init_params(jax.random.key(seed), (dataset.n_in, *SIZES[1:-1], dataset.n_out)) for seed in SEEDS]
-    unravel = ravel_pytree(starts[0])[1]
     inputs, targets = batch_of(dataset.train.rows(slice(IMAGES)), starts[0])
     images, size = len(inputs), min(BATCH, len(inputs))
-    steps = images // size
-    orders = {
-        "mini": np.concatenate([epoch_order(0, e, images)[: steps * size].reshape(steps, size) for e in range(EPOCHS)]),
-        "full": np.tile(np.arange(images, dtype=np.int32), (FULL_STEPS, 1)),
-    }
-    compile_for = jax.jit(_walk).lower
-    walk = {kind: compile_for(starts[0], inputs, targets, order, RATES[0]).compile() for kind, order in orders.items()}
+    orders = {"mini": mini_batches(images, size, EPOCHS)[:, None], "full": np.empty((FULL_STEPS, 1, 0), np.int32)}
+    walk_for = {kind: walk.lower(starts[0], inputs, targets, order, RATES[0]) for kind, order in orders.items()}
+    walk_for = {kind: lowered.compile() for kind, lowered in walk_for.items()}
+    costs = cost_of_points(starts[0], inputs, targets)
 
-    def path(kind: str, start: Params, rate: float) -> tuple[Float[np.ndarray, "points parameters"], float]:
+    def path(kind: str, start: Params, rate: float) -> tuple[Points, float]:
         began = clock()
-        points = jax.block_until_ready(walk[kind](start, inputs, targets, orders[kind], rate))
-        return np.asarray(points), clock() - began
-
-    @jax.jit
-    def costs(points: Float[Array, "points parameters"]) -> Float[Array, " points"]:
-        return jax.lax.map(lambda point: loss(unravel(point), inputs, targets, MODEL), points)
-
-    def looks(kind: str) -> Int[np.ndarray, " looks"]:
-        return np.linspace(0, len(orders[kind]), LOOKS + 1).astype(int)
+        points = jax.block_until_ready(walk_for[kind](start, inputs, targets, orders[kind], rate))
+        return np.asarray(points), (clock() - began) / len(orders[kind])
 
     rates, paths, seconds, heights = {}, {}, {}, {}
     for kind in orders:
@@ -96,108 +97,161 @@ def measure(dataset: Dataset, clock: Callable[[], float] = time.perf_counter) ->
         best = int(np.nanargmin(ends.mean(axis=1)))
         rates[kind] = RATES[best]
         paths[kind], seconds[kind] = zip(*tried[best], strict=True)
-        heights[kind] = np.stack([np.asarray(costs(points[looks(kind)])) for points in paths[kind]])
+        heights[kind] = np.stack([costs(points) for points in paths[kind]])
     levels = np.maximum(heights["mini"].min(axis=1), heights["full"].min(axis=1))
 
-    shown = np.concatenate([paths[kind][0][looks(kind)] for kind in orders])
-    middle, axes, held = plane_through(shown)
-    flat = {kind: (paths[kind][0] - middle) @ axes.T for kind in orders}
-    across, up = (_span(np.concatenate([flat[kind][:, axis] for kind in orders])) for axis in (0, 1))
+    first, count = (min(number, len(orders["mini"]) // 2) for number in ZOOM)
+    shown = {"mini": paths["mini"][0][first : first + count + 1]}
+    unravel = ravel_pytree(starts[0])[1]
+    shown["full"] = walk(unravel(shown["mini"][0]), inputs, targets, orders["full"][:count], rates["full"])
+    axes, held = plane_of_steps(shown["mini"])
+    zoomed = {kind: (np.asarray(points) - shown["mini"][0]) @ axes.T for kind, points in shown.items()}
+    across, up = (_span(np.concatenate([zoomed[kind][:, axis] for kind in zoomed])) for axis in (0, 1))
     grid = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
-    surface = np.asarray(costs(middle + grid.astype(np.float32) @ axes)).reshape(GRID, GRID)
+    surface = costs(shown["mini"][0] + grid.astype(np.float32) @ axes).reshape(GRID, GRID)
 
     def summary(kind: str) -> Walk:
-        at, seen = looks(kind), orders[kind].shape[1]
-        arrived = at[np.argmax(heights[kind] <= levels[:, None], axis=1)]
-        pace = np.array(seconds[kind]) / len(orders[kind])
+        needed = np.argmax(heights[kind] <= levels[:, None], axis=1)
+        ways = [points[: end + 1] for points, end in zip(paths[kind], needed, strict=True)]
         return Walk(
             rates[kind],
-            at * seen,
-            at * pace[0],
+            orders[kind].shape[2] or images,
             heights[kind][0],
-            flat[kind][:: STRIDE if kind == "mini" else 1],
-            arrived * seen,
-            arrived * pace,
-            np.array([detour(points[: end + 1]) for points, end in zip(paths[kind], arrived, strict=True)]),
+            np.array(seconds[kind]),
+            needed,
+            np.array([detour(way) for way in ways]),
+            np.array([np.median(turns(way)) for way in ways]),
+            np.array([np.mean(np.diff(row[: len(way)]) < 0) for row, way in zip(heights[kind], ways, strict=True)]),
+            zoomed[kind],
         )
 
     return Measurement(summary("mini"), summary("full"), images, float(levels[0]), held, across, up, surface)
 
 
 def judge(measured: Measurement) -> Finding:
-    """Holds if from every start mini-batches need fewer examples and seconds, along a path with a greater detour."""
+    """Which parts hold, from each start."""
     mini, full = measured.mini, measured.full
-    examples, seconds = full.examples_needed / mini.examples_needed, full.seconds_needed / mini.seconds_needed
+    slower = full.step_seconds / mini.step_seconds
+    examples = full.needed * full.examples / (mini.needed * mini.examples)
+    seconds = full.needed * full.step_seconds / (mini.needed * mini.step_seconds)
+    turn, lowering, way = (
+        [float(np.median(getattr(walk, name))) for walk in (mini, full)] for name in ("turn", "lowering", "detour")
+    )
     return Finding(
-        f"mini-batches come down to a cost of {measured.level:.3f} in {mini.seconds_needed[0]:.2g} s and "
-        f"{mini.examples_needed[0]:,} examples, full descent in {full.seconds_needed[0]:.2g} s and "
-        f"{full.examples_needed[0]:,} (learning rates {mini.rate:g} and {full.rate:g}): over {len(seconds)} starts "
-        f"{np.median(seconds):.0f} times as long and {np.median(examples):.0f} times as many; the paths to there are "
-        f"{np.median(mini.detour):.1f} and {np.median(full.detour):.1f} times as long as the straight way",
-        bool((examples > 1).all() and (seconds > 1).all() and (mini.detour > full.detour).all()),
+        f"A mini-batch's step turns by {turn[0]:.0f} degrees from the one before, a full one by {turn[1]:.0f}; the "
+        f"paths are {way[0]:.1f} and {way[1]:.1f} times as long as the straight way. {lowering[0]:.0%} of the "
+        f"mini-batches' steps lower the cost of all {measured.images:,} examples, and {lowering[1]:.0%} of the full "
+        f"ones, each of which takes {np.median(slower):.0f} times as long. Down to the same cost, {measured.level:.3f} "
+        f"from the first start, full descent needs {np.median(seconds):.0f} times the seconds and "
+        f"{np.median(examples):.0f} times the examples (medians of {len(slower)} starts, learning rates {mini.rate:g} "
+        f"and {full.rate:g}).",
+        {
+            "stumbling": bool((mini.turn > TURNED).all() and (mini.detour >= MUCH_MORE).all()),
+            "quick steps": bool((slower >= MUCH_MORE).all()),
+            "exactly downhill with all examples": bool(
+                (full.lowering >= NEARLY_ALL).all() and (mini.lowering < full.lowering).all()
+            ),
+            "sooner down": bool((seconds >= MUCH_MORE).all() and (examples >= MUCH_MORE).all()),
+        },
     )
 
 
 def draw(measured: Measurement) -> Figure:
-    """Cost against examples and seconds; both paths on the cost surface of their plane."""
-    figure, (above, below) = figures.strips(2.9, 2.9)
+    """Cost against examples and seconds; some steps of both from one point, on the cost surface of their plane."""
+    figure, (above, below) = figures.strips(2.9, 3.3)
     mini, full = ("mini-batches", measured.mini, figures.RED, "-"), ("full descent", measured.full, figures.BLUE, "--")
     examples, seconds = above.subplots(1, 2)
-    for panel, quantity, unit in ((examples, "examples", "examples seen"), (seconds, "seconds", "seconds of steps")):
-        for name, walk, colour, style in (mini, full):
-            panel.plot(getattr(walk, quantity)[1:], walk.cost[1:], style, color=colour, label=name)
-        figures.name_axes(panel, unit, "cost", xscale="log", ylim=(0, None))
-    examples.legend(fontsize="small", loc="lower left", handlelength=1.4)
-    plane = below.subplots()
-    levels = np.geomspace(measured.surface.min(), measured.surface.max(), 14)
-    shades = plane.contourf(measured.across, measured.up, measured.surface, levels, cmap="Greys")
-    bar = below.colorbar(shades, ax=plane, label="cost", format="%.2f", location="bottom", aspect=50)
-    bar.set_ticks(levels[::2])
     for name, walk, colour, style in (mini, full):
-        plane.plot(*walk.plane.T, style, color=colour, linewidth=1, label=name)
-        plane.plot(*walk.plane[-1], "o", color=colour, markersize=5, markeredgecolor="white")
-    plane.plot(*measured.full.plane[0], "s", color="black", markersize=6, markeredgecolor="white", label="start")
-    plane.legend(fontsize="small", ncols=3)
-    title = f"the plane that holds {measured.held:.0%} of both paths' variance"
-    figures.name_axes(plane, "first direction, units of a parameter", "second direction", title, aspect="equal")
+        steps = np.arange(1, len(walk.cost))
+        examples.plot(steps * walk.examples, walk.cost[1:], style, color=colour, label=name, linewidth=1)
+        seconds.plot(steps * walk.step_seconds[0], walk.cost[1:], style, color=colour, linewidth=1)
+    figures.name_axes(examples, "examples seen", "cost of all examples", xscale="log", ylim=(0, None))
+    figures.name_axes(seconds, "seconds of steps", "cost of all examples", xscale="log", ylim=(0, None))
+    examples.legend(fontsize="small", loc="lower left", handlelength=1.4)
+    _draw_zoom(plane := below.subplots(), measured)
+    bar = below.colorbar(plane.collections[0], ax=plane, label="cost of all examples", format="%.3f", aspect=30)
+    bar.set_ticks(np.asarray(bar.get_ticks())[::2].tolist())
+    for name, walk, colour, style in (mini, full):
+        label = f"{name}, {len(walk.zoomed) - 1} steps"
+        plane.plot(*walk.zoomed.T, style, marker=".", color=colour, linewidth=1, markersize=4, label=label)
+        plane.plot(*walk.zoomed[-1], "o", color=colour, markersize=6, markeredgecolor="white")
+    plane.plot(0, 0, "s", color="black", markersize=6, markeredgecolor="white", label="the same point")
+    plane.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17))
     return figure
 
 
-def plane_through(
-    points: Float[np.ndarray, "points n"],
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "2 n"], float]:
-    """The plane next to all points: one of its points, two perpendicular directions of length 1, the share it holds."""
-    middle = points.mean(axis=0)
-    away = points - middle  # fewer points than numbers in each: principal components of their inner products
-    squares, vectors = np.linalg.eigh(away.astype(np.float64) @ away.T.astype(np.float64))
-    axes = (vectors[:, :-3:-1].T @ away) / np.sqrt(squares[:-3:-1, None])
-    return middle, axes.astype(points.dtype), float(squares[-2:].sum() / squares.sum())
+@jax.jit
+def walk(
+    params: Params,
+    inputs: Float[Array, "n n_in"],
+    targets: Float[Array, "n n_out"],
+    order: Int[Array, "looks steps batch"],
+    rate: Float[Array, ""] | float,
+) -> Float[Array, "points parameters"]:
+    """The parameters at the start of gradient descent, and each time after so many steps.
+
+    order: the examples of each step; none stands for all, whose rows need not be gathered.
+    """
+
+    def step(params: Params, batch: Int[Array, " batch"]) -> tuple[Params, None]:
+        examples = (inputs[batch], targets[batch]) if len(batch) else (inputs, targets)
+        gradient = backprop(params, *examples, MODEL)
+        return jax.tree.map(lambda p, g: p - rate * g, params, gradient), None
+
+    def look(params: Params, batches: Int[Array, "steps batch"]) -> tuple[Params, Float[Array, " parameters"]]:
+        params, _ = jax.lax.scan(step, params, batches)
+        return params, ravel_pytree(params)[0]
+
+    _, points = jax.lax.scan(look, params, order)
+    return jnp.concatenate([ravel_pytree(params)[0][None], points])
 
 
-def detour(points: Float[np.ndarray, "points n"]) -> float:
+def mini_batches(images: int, size: int, epochs: int, seed: int = 0) -> Int[np.ndarray, "steps size"]:
+    """Which examples training takes in each step; what is left of an epoch after whole mini-batches is left out."""
+    orders = [epoch_order(seed, epoch, images)[: images // size * size] for epoch in range(epochs)]
+    return np.concatenate([order.reshape(-1, size) for order in orders])
+
+
+def cost_of_points(like: Params, inputs: Array, targets: Array) -> Callable[[Points], Float[np.ndarray, " points"]]:
+    """The function from flat parameters, of networks of the same sizes as this one, to the cost of all examples."""
+    unravel = ravel_pytree(like)[1]
+    costs = jax.jit(lambda points: jax.lax.map(lambda point: loss(unravel(point), inputs, targets, MODEL), points))
+    return lambda points: np.asarray(costs(points))
+
+
+def plane_of_steps(points: Points) -> tuple[Float[np.ndarray, "2 parameters"], float]:
+    """The way from the first point to the last, and the direction beside it in which single steps differ most.
+
+    Both of length 1; and the share of the steps' squared lengths that lies in their plane.
+    """
+    steps = np.diff(points, axis=0).astype(np.float64)
+    ahead = steps.sum(axis=0)
+    ahead /= np.linalg.norm(ahead)
+    aside = np.linalg.svd(steps - np.outer(steps @ ahead, ahead), full_matrices=False)[2][0]
+    axes = np.stack([ahead, aside])
+    return axes.astype(points.dtype), float(np.sum((steps @ axes.T) ** 2) / np.sum(steps**2))
+
+
+def detour(points: Points) -> float:
     """The length of a path over the distance between its ends: 1 if it is straight."""
     distance = np.linalg.norm(points[-1] - points[0])
     return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum() / distance) if distance else 1.0
 
 
-def _walk(
-    params: Params,
-    inputs: Float[Array, "n n_in"],
-    targets: Float[Array, "n n_out"],
-    order: Int[Array, "steps batch"],
-    rate: Float[Array, ""] | float,
-) -> Float[Array, "points parameters"]:
-    """The parameters before each step of gradient descent and after the last."""
+def turns(points: Points) -> Float[np.ndarray, " turns"]:
+    """The angle between each two successive steps in degrees: 0 if the path goes straight on; 0 for one step."""
+    steps = np.diff(points, axis=0)
+    steps = steps / np.linalg.norm(steps, axis=1, keepdims=True)
+    cosines = np.sum(steps[1:] * steps[:-1], axis=1)
+    return np.degrees(np.arccos(np.clip(cosines, -1, 1))) if len(cosines) else np.zeros(1)
 
-    def step(params: Params, batch: Int[Array, " batch"]) -> tuple[Params, Float[Array, " parameters"]]:
-        everything = len(batch) == len(inputs)  # in any order: gathering the rows would be slow
-        examples = (inputs, targets) if everything else (inputs[batch], targets[batch])
-        gradient = backprop(params, *examples, MODEL)
-        after = jax.tree.map(lambda p, g: p - rate * g, params, gradient)
-        return after, ravel_pytree(after)[0]
 
-    _, points = jax.lax.scan(step, params, order)
-    return jnp.concatenate([ravel_pytree(params)[0][None], points])
+def _draw_zoom(panel: Axes, measured: Measurement) -> None:
+    """The cost surface of the plane."""
+    levels = np.geomspace(measured.surface.min(), measured.surface.max(), 14)
+    panel.contourf(measured.across, measured.up, measured.surface, levels, cmap="Greys")
+    title = f"zoomed in and stretched upward: {measured.held:.0%} of the mini-batches' squared steps lie in this plane"
+    figures.name_axes(panel, "the way the mini-batches went, units of a parameter", "where their steps differ", title)
 
 
 def _span(places: Float[np.ndarray, " n"]) -> Float[np.ndarray, " grid"]:

@@ -1,7 +1,12 @@
-"""A network that recognises digits cannot draw them.
+"""Even if a network recognises digits pretty well, it has no idea how to draw them.
 
-Source: lesson 2.
-Refuted if: images found by gradient ascent on the pixels look like digits, or light their output less than digits do.
+The images here are found by gradient ascent on the pixels, from a blank one: what most lights an output is the nearest
+that this network has to an idea of a digit.
+
+Source: lesson 2, minute 15.
+Holds if:
+- lit by what it draws: most images light their output at least as brightly as half of the digits of its class do.
+- what it draws is no digit: most images are less like the mean digit of their class than 95 % of its digits are.
 
 The ascent is on a neuron's weighted sum, which makes its activation as large as possible. Only the outputs of a softmax
 depend on the other sums too.
@@ -18,7 +23,16 @@ from matplotlib.figure import Figure
 from mlp_jax import figures
 from mlp_jax.backward import propagate_back
 from mlp_jax.experiments.first_layer import directions
-from mlp_jax.experiments.subject import Finding, Subject, SubjectError, batch_of, check_classes, outputs_of_all
+from mlp_jax.experiments.subject import (
+    MOST,
+    Finding,
+    Subject,
+    SubjectError,
+    batch_of,
+    check_classes,
+    layer_name,
+    outputs_of_all,
+)
 from mlp_jax.network import Model, Params, forward_pass, sizes_of
 
 SHOWN = 16  # neurons of each hidden layer, at most
@@ -79,15 +93,15 @@ def measure(subject: Subject) -> Measurement:
 
 
 def judge(measured: Measurement) -> Finding:
-    """The claim holds if most images light their output as brightly as its median digit, less like it than 95 % are."""
+    """Images that do not light their output would say nothing of what the network takes for a digit."""
     bright = measured.lit >= measured.digits_lit
     unlike = measured.likeness < measured.digits_likeness[0]
     return Finding(
         f"of {bright.size} images that most light an output, {bright.mean():.0%} light it at least as brightly as half "
-        f"of its digits do, and {unlike.mean():.0%} are less like the mean digit than 95 % of them are: the median "
-        f"correlates with it by {np.median(measured.likeness):.2f}, its digits by "
+        f"of its digits do, and {unlike.mean():.0%} are less like the mean digit than 95 % of its digits. The median "
+        f"image correlates with the mean digit by {np.median(measured.likeness):.2f}, the median digit by "
         f"{np.median(measured.digits_likeness[1]):.2f}, other digits by {np.median(measured.others_likeness):.2f}",
-        bool((bright & unlike).mean() > 0.5),
+        {"lit by what it draws": bool(bright.mean() > MOST), "what it draws is no digit": bool(unlike.mean() > MOST)},
     )
 
 
@@ -103,7 +117,7 @@ def draw(measured: Measurement) -> Figure:
         figures.gallery(strip, images, captions, columns=COLUMNS, title=title)
     for number, (strip, images, lit) in enumerate(zip(layers, measured.hidden, measured.hidden_lit, strict=True), 1):
         captions = [f"{neuron}: {activation:.3f}" for neuron, activation in enumerate(lit)]
-        figures.gallery(strip, images, captions, title=f"what most lights each neuron of hidden layer {number}")
+        figures.gallery(strip, images, captions, title=f"what most lights each neuron of the {layer_name(number)}")
     panel = below.subplots()
     x = np.arange(len(measured.classes))
     low, median = measured.digits_likeness

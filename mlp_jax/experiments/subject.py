@@ -16,6 +16,11 @@ SIZES = (784, 16, 16, 10)
 SEEDS = tuple(range(8))
 
 
+MOST, NEARLY_ALL, ALIKE, EQUAL, MUCH_MORE = 0.5, 0.9, 0.1, 1e-3, 2
+"""What criteria mean by these words: see the docstring of `mlp_jax.experiments`."""
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+
+
 class SubjectError(ValueError):
     """An experiment that cannot be made on the networks or the data at hand; the message says what it needs."""
 
@@ -62,8 +67,14 @@ class Subject(NamedTuple):
 class Finding(NamedTuple):
     """What an experiment's numbers mean for its claim."""
 
-    text: str  # one or two sentences with the numbers that matter
-    holds: bool  # whether they are what the claim says
+    text: str  # a few sentences with the numbers that matter
+    parts: dict[str, bool]  # which parts of the claim hold, by their names in the module's docstring
+
+    @property
+    def verdict(self) -> str:
+        """Whether the claim "holds", "holds in part" or "does not hold"."""
+        held = set(self.parts.values())
+        return "holds" if held == {True} else "holds in part" if True in held else "does not hold"
 
 
 def lesson_networks(
@@ -78,6 +89,15 @@ def lesson_networks(
     initial, model = init_population(seeds, (dataset.n_in, *SIZES[1:-1], dataset.n_out)), Model()
     state, _ = fit_population(initial, dataset, model, mesh=mesh_for(len(seeds)), callback=callback)
     return Subject(jax.device_get(state.params), initial, model, dataset)
+
+
+def layer_name(number: int) -> str:
+    """A layer as the lessons count them, and what it is in Python: "second layer (params[0])" is the first hidden one.
+
+    number: its place among the activations: 0 for the inputs, 1 for what params[0] makes of them.
+    """
+    name = ORDINALS[number] if number < len(ORDINALS) else f"{number + 1}th"
+    return f"{name} layer ({f'params[{number - 1}]' if number else 'inputs'})"
 
 
 def mesh_for(members: int) -> Mesh | None:
@@ -107,3 +127,11 @@ def check_classes(dataset: Dataset) -> None:
         raise SubjectError(
             f"this experiment needs classes: the data have wanted outputs, {dataset.n_out} numbers for each example"
         )
+
+
+def check_digits(dataset: Dataset) -> None:
+    """Raises SubjectError for data other than classes 0 to 9, with test images of each."""
+    check_classes(dataset)
+    shown = len(np.unique(dataset.test.targets))
+    if (dataset.n_out, shown) != (10, 10):
+        raise SubjectError(f"this experiment needs ten digits: the data have {dataset.n_out} classes, {shown} to test")

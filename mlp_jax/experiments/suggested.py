@@ -1,17 +1,24 @@
-"""Going back by suggested activations is backpropagation.
+"""Going back by suggested activations is backpropagation, as far as "a small step" is understood rightly.
 
-Treat the layer before the last as if it were the last one, with the activations that the layer after it suggests as
-wanted outputs, and so on backwards. How far a suggestion goes is left open by the article, "Backpropagation,
-intuitively".
+The article, "Backpropagation, intuitively", treats the layer before the last as if it were the last one, with the
+activations that the layer after it suggests as wanted outputs, and so on backwards. Each neuron suggests a nudge of the
+activations before it; a footnote says that a definition of "small" is needed, and gives none. The article also says
+that the fastest fall of |y - a| equals the negative gradient. So its words can be read in four ways, and all are run.
 
-Source: the article.
-Refuted if: there is no step for which the outcome is the gradient to rounding, or if with another step a layer's part
-of it has another direction.
+That the first reading is exact, and that others stretch a layer m below the last by (2 step)^m, follows from the
+algebra: `gradients.nudges.suggested_activations` has it. For one neuron the gradient of |y - a| is parallel to that of
+(a - y)^2 and 1 / (2 |a - y|) times as long: also algebra. Two slips of the article change nothing here. It calls b the
+bias of the prior layer, but it is the neuron's own. And it calls the gradient a sum of costs, but gradients are summed.
 
-With steps of half the wanted change it should be the gradient. With others it should be (2 step)^m times the gradient
-in a layer m below the last: `gradients.nudges.suggested_activations` says why.
+Source: the article, "Backpropagation" and "Actually computing the direction of fastest possible descent".
+Holds if:
+- steps of half the slope: each layer's part has the direction and the length of the gradient's, to a thousandth.
+- steps of any share of the slope: for each share tried, the whole has the gradient's direction, to a thousandth.
+- steps of one length: at the best of the lengths, the whole has the gradient's direction, to a thousandth.
+- fastest fall of |y - a|: with |y - a| as every neuron's error, the whole has that direction, to a thousandth.
 """
 
+import itertools
 from functools import partial
 from typing import NamedTuple
 
@@ -22,102 +29,149 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from mlp_jax import figures
-from mlp_jax.backward import backprop
-from mlp_jax.experiments.subject import Finding, Subject, SubjectError, batch_of
+from mlp_jax.activations import gradient_through
+from mlp_jax.backward import average_gradient, backprop, backward_pass
+from mlp_jax.experiments.subject import EQUAL, Finding, Subject, SubjectError, batch_of, both_times, layer_name
 from mlp_jax.gradients.compare import angle_and_norm_ratio
 from mlp_jax.gradients.rules import suggested_activations
-from mlp_jax.network import Model, Params
+from mlp_jax.network import Inputs, Model, Params, Targets, forward_pass
 
 EXAMPLES = 100
 STEPS = (0.125, 0.25, 0.5, 1.0, 2.0)
 HALF = STEPS.index(0.5)
-SAME = 1e-3  # degrees, and a fraction: rounding in float64 stays far below
-FLOOR = 1e-15  # degrees: what is drawn in place of 0 on a logarithmic axis
-Vectors = list[list[np.ndarray]]  # of each member: one of each layer, weights and biases together, and one of them all
+LENGTHS = (0.001, 0.01, 0.1, 1.0)
+WHEN = ("before training", "after training")
+Vectors = list[list[np.ndarray]]  # of each network: one of each layer, weights and biases together, and one of them all
 
 
 class Measurement(NamedTuple):
-    """The outcome of the recursion beside the gradient, on a mini-batch, in float64. Angles are in degrees."""
+    """What each reading gives beside the gradient, on a mini-batch, in float64, before training and after.
 
-    steps: tuple[float, ...]  # how far suggestions go, as a multiple of what is wanted
-    ratios: Float[np.ndarray, "members steps layers"]  # of the norms; NaN if the gradient is 0
-    expected: Float[np.ndarray, "steps layers"]  # (2 step)^m
-    angles: Float[np.ndarray, "members steps layers"]  # within each layer
-    angles_in_float32: Float[np.ndarray, "members layers"]  # with the recursion in float32, with step 1/2
-    whole: Float[np.ndarray, "members steps"]  # between all layers together and the whole gradient
+    Angles are in degrees, to each layer's part of the gradient and, last, to the whole gradient.
+    """
+
+    steps: tuple[float, ...]  # how far suggestions go, as a multiple of the negative slope
+    lengths: tuple[float, ...]  # of the nudge that each neuron suggests, if all are of one length
+    angles: Float[np.ndarray, "when members steps vectors"]
+    ratios: Float[np.ndarray, "when members steps vectors"]  # of the lengths; NaN for a layer whose gradient is 0
+    of_one_length: Float[np.ndarray, "when members lengths vectors"]
+    of_distances: Float[np.ndarray, "when members vectors"]  # with |y - a| throughout
 
 
 def measure(subject: Subject) -> Measurement:
-    """Go back by suggestions of several sizes in every network, on the first training images.
+    """Go back in each of the ways through every network, on the first training images.
 
     Raises SubjectError for networks without a hidden layer, to which nothing is suggested.
     """
-    layers = len(subject.sizes) - 1
-    if layers == 1:
+    if len(subject.sizes) == 2:
         raise SubjectError(
             f"this experiment needs a hidden layer, to which activations are suggested: the network is "
             f"{'-'.join(map(str, subject.sizes))}"
         )
-    below = np.arange(layers)[::-1]
     with jax.enable_x64(True):
-        fine = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), subject.networks)
-        coarse = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), subject.networks)
-        examples = subject.dataset.train.rows(slice(EXAMPLES))
-        exact, *outcomes = map(_vectors, directions(fine, *batch_of(examples, fine), subject.model, STEPS))
-        _, in_float32 = map(_vectors, directions(coarse, *batch_of(examples, coarse), subject.model, (0.5,)))
-    angles, ratios = np.moveaxis(np.stack([_compared(outcome, exact) for outcome in outcomes], axis=1), -1, 0)
-    dead = np.array([[not vector.any() for vector in vectors[:-1]] for vectors in exact])
+        networks = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), both_times(subject))
+        examples = batch_of(subject.dataset.train.rows(slice(EXAMPLES)), networks)
+        exact, *outcomes = map(_vectors, jax.device_get(_directions(networks, *examples, subject.model)))
+    compared = np.stack([_compared(outcome, exact) for outcome in outcomes], axis=1)
+    angles, ratios = np.moveaxis(compared.reshape(2, subject.members, *compared.shape[1:]), -1, 0)
+    dead = np.reshape([[not vector.any() for vector in vectors] for vectors in exact], (2, subject.members, 1, -1))
+    shares = slice(len(STEPS))
     return Measurement(
         STEPS,
-        np.where(dead[:, None], np.nan, ratios[..., :-1]),
-        (2 * np.array(STEPS)[:, None]) ** below,
-        angles[..., :-1],
-        _compared(in_float32, exact)[:, :-1, 0],
-        angles[..., -1],
+        LENGTHS,
+        angles[:, :, shares],
+        np.where(dead, np.nan, ratios[:, :, shares]),
+        angles[:, :, len(STEPS) : -1],
+        angles[:, :, -1],
     )
 
 
 def judge(measured: Measurement) -> Finding:
-    """Holds if with step 1/2 every layer's norm is the gradient's to 0.1 %, and with all steps the angle below SAME."""
-    angle, off = measured.angles[:, HALF].max(), np.nanmax(abs(measured.ratios[:, HALF] - 1), initial=0)
-    elsewhere = np.nanmax(abs(measured.ratios / measured.expected - 1), initial=0)
-    members, (first, last) = len(measured.angles), np.median(measured.whole[:, [0, -1]], axis=0)
+    """Compare each reading with the gradient, in the median network of either time."""
+    angles = np.median(measured.angles, axis=1)
+    off = np.nanmax(np.abs(measured.ratios[:, :, HALF] - 1), initial=0)
+    whole = angles[..., -1].max(axis=0)
+    alike = np.degrees(EQUAL)  # the angle between vectors that differ by a thousandth of their length
+    before, after = np.median(measured.of_one_length[..., -1], axis=1).min(axis=1)
+    distance_before, distance_after = np.median(measured.of_distances[..., -1], axis=1)
     return Finding(
-        f"with step 1/2 each layer's part is within {angle:.0e} degrees of the gradient's, its norm right to {off:.0e} "
-        f"(float64, {members} network{'s' * (members > 1)}; {measured.angles_in_float32.max():.0e} degrees in float32)."
-        f" Other steps turn it by {measured.angles.max():.0e} degrees at most, but make it (2 step)^m times as large m "
-        f"layers below the last (to {elsewhere:.0e}), so that the whole turns: by {first:.0f} degrees with step "
-        f"{_name(measured.steps[0])}, by {last:.0f} with {_name(measured.steps[-1])}",
-        bool(measured.angles.max() < SAME and off < SAME),
+        f"With steps of half the slope every layer's part is the gradient's, to {off:.0e} of its length. With another "
+        f"share each layer still points the same way, but the whole turns, by up to {whole.max():.0f} degrees, because "
+        f"layers are stretched differently. With nudges of one length the whole is {before:.0f} degrees off before "
+        f"training and {after:.0f} after, at the best length. With |y - a| as every neuron's error it is "
+        f"{distance_before:.0f} and {distance_after:.0f} degrees off; for one neuron alone it would be parallel.",
+        {
+            "steps of half the slope": bool(angles[:, HALF].max() < alike and off < EQUAL),
+            "steps of any share of the slope": bool(whole.max() < alike),
+            "steps of one length": bool(max(before, after) < alike),
+            "fastest fall of |y - a|": bool(max(distance_before, distance_after) < alike),
+        },
     )
 
 
 def draw(measured: Measurement) -> Figure:
-    """How large each layer's part is, and how far it turns, for each size of step."""
-    figure, ((sizes, angles),) = figures.page(1, 2)
-    steps, layers = np.array(measured.steps), measured.ratios.shape[2]
-    figures.curves(sizes, steps, {f"layer {layer + 1}": measured.ratios[..., layer] for layer in range(layers)})
-    sizes.plot(steps, measured.expected, "kx", markersize=5)
-    figures.name_axes(sizes, "step", "norm / norm of the gradient", "crosses: (2 step)^m, m below the last")
+    """How long each layer's part is with steps in proportion, and how far the whole turns in every reading."""
+    figure, ((sizes, shares, lengths),) = figures.page(1, 3, height=3.6)
+    steps, layers = np.array(measured.steps), measured.ratios.shape[-1] - 1
+    for layer, style in zip(range(layers), itertools.cycle(figures.STYLES), strict=False):
+        name = layer_name(layer + 1)
+        figures.band(sizes, steps, measured.ratios[1, ..., layer], style, figures.COLOURS[layer % 7], name)
+    sizes.plot(steps, (2 * steps[:, None]) ** np.arange(layers), "kx", markersize=5)
+    title = "crosses: (2 step)^m, for a\nlayer m below the last"
+    figures.name_axes(sizes, "step, times the slope", "length, times the gradient's", title)
     sizes.set_yscale("log", base=2)
-    lines = {"all layers together": measured.whole, "worst layer": measured.angles.max(axis=2)}
-    figures.curves(angles, steps, {name: np.maximum(line, FLOOR) for name, line in lines.items()})
-    in_float32 = np.maximum(measured.angles_in_float32.max(axis=1), FLOOR)
-    halves = [0.5] * len(in_float32)
-    angles.plot(halves, in_float32, "o", color=figures.GREEN, markersize=4, label="worst layer, float32")
-    figures.name_axes(angles, "step", "angle to the gradient, degrees", yscale="log", ylim=(1e-20, 1e3))
-    angles.legend(fontsize="small", loc="lower left")
-    for panel in (sizes, angles):
+    for number, colour in enumerate((figures.BLACK, figures.SKY)):
+        style = "os"[number] + "-"
+        figures.band(shares, steps, measured.angles[number, ..., -1], style, colour, WHEN[number])
+        figures.band(lengths, measured.lengths, measured.of_one_length[number, ..., -1], style, colour, "")
+        angle = float(np.median(measured.of_distances[number, :, -1]))
+        lengths.axhline(angle, color=colour, linestyle=":", linewidth=1.5)
+    names = "step, times the slope", "angle of the whole, degrees", "steps in proportion\nto the slope"
+    figures.name_axes(shares, *names, ylim=(-3, 95))
+    title = "nudges of one length\ndotted: |y - a| instead"
+    figures.name_axes(lengths, "length of a nudge", "", title, xscale="log", ylim=(-3, 95))
+    for panel in (sizes, shares):
         panel.set_xscale("log", base=2)
-        panel.set_xticks(steps, [_name(step) for step in measured.steps])
+        panel.set_xticks(steps, [f"{step:g}" if step >= 1 else f"1/{1 / step:g}" for step in measured.steps])
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     return figure
 
 
-@partial(jax.jit, static_argnums=(3, 4))
-def directions(networks: Params, inputs: Array, targets: Array, model: Model, steps: tuple[float, ...]) -> list[Params]:
-    """For each network the gradient, and what comes out with suggestions of each size."""
-    rules = (backprop, *map(suggested_activations, steps))
+@partial(jax.jit, static_argnums=3)
+def _directions(networks: Params, inputs: Array, targets: Array, model: Model) -> list[Params]:
+    """For each network the gradient, and what comes out in each of the readings."""
+    fixed = [partial(recursion, length=length) for length in LENGTHS]
+    rules = (backprop, *map(suggested_activations, STEPS), *fixed, partial(recursion, distance=True))
     return [jax.vmap(lambda params, rule=rule: rule(params, inputs, targets, model))(networks) for rule in rules]
+
+
+def recursion(
+    params: Params,
+    inputs: Inputs,
+    targets: Targets,
+    model: Model,
+    *,
+    length: float | None = None,
+    distance: bool = False,
+) -> Params:
+    """A gradient rule: go back by suggestions in another way than `gradients.rules.suggested_activations`.
+
+    length: of the nudge that each neuron suggests; None for its negative slope, as it is.
+    distance: whether a neuron's error is |y - a|, and not its square. The last layer's is otherwise the model's cost.
+    """
+    weighted_sums, activations = forward_pass(params, inputs, model)
+    if distance:
+        delta = gradient_through(model.output, weighted_sums[-1], jnp.sign(activations[-1] - targets))
+    else:
+        delta = backward_pass(params[-1:], weighted_sums[-1:], targets, model)[0]
+    deltas = [delta]
+    for layer, z in zip(params[:0:-1], weighted_sums[-2::-1], strict=True):
+        if length is not None:
+            delta = length * jnp.sign(delta) / jnp.linalg.norm(layer.weights, axis=1)
+        off = delta @ layer.weights  # the activation less the suggested one
+        delta = gradient_through(model.hidden, z, jnp.sign(off) if distance else 2 * off)
+        deltas.append(delta)
+    return average_gradient(params, tuple(reversed(deltas)), activations[:-1])
 
 
 def _vectors(gradients: Params) -> Vectors:
@@ -125,11 +179,7 @@ def _vectors(gradients: Params) -> Vectors:
     return [[*layers, np.concatenate(layers)] for layers in zip(*vectors, strict=True)]
 
 
-def _compared(outcomes: Vectors, gradients: Vectors) -> Float[np.ndarray, "members vectors 2"]:
-    """Angle and ratio of norms of each vector and its counterpart."""
+def _compared(outcomes: Vectors, gradients: Vectors) -> Float[np.ndarray, "networks vectors 2"]:
+    """Angle and ratio of lengths of each vector and its counterpart."""
     pairs = zip(outcomes, gradients, strict=True)
     return np.array([list(map(angle_and_norm_ratio, outcome, gradient)) for outcome, gradient in pairs])
-
-
-def _name(step: float) -> str:
-    return f"{step:g}" if step >= 1 else f"1/{1 / step:g}"

@@ -1,12 +1,17 @@
-"""Steps proportional to the slope find a local minimum; which one depends on the start.
+"""Steps proportional to the slope find a local minimum, which depends on the start, and kind of keep from overshooting.
 
-The steps shorten towards a valley's bottom and so do not overshoot. The valley need not be the deepest.
+That steps get smaller as the slope flattens holds at any learning rate, the factor of proportion, which the lesson does
+not name. Whether they overshoot depends on it: near a minimum where the curvature is c a step leaves 1 - rate * c of
+the distance, so it stops short of the minimum below a rate of 1/c, and comes no nearer above 2/c. Both are swept. The
+functions are polynomials, whose minima are roots of polynomials too: no descent is needed to know them.
 
-Source: lesson 2.
-Refuted if: a path ends elsewhere than in a minimum, if steps do not shorten near the bottom, or if all starts lead to
-the same valley.
-
-The functions are polynomials, whose minima are roots of polynomials too: no descent is needed to know them.
+Source: lesson 2, minute 8.
+Holds if:
+- ends in a minimum: every path ends in one, at a rate of 0.05.
+- the start decides which, and not always the smallest: not all starts end in one, and not all in the deepest.
+- steps get smaller towards it: near a minimum every step is shorter than the last, at a rate of 0.05.
+- that helps from overshooting: at a rate of 0.05 no path steps across the minimum that it ends in, and with steps of a
+  fixed length most do.
 """
 
 from collections.abc import Callable
@@ -24,7 +29,7 @@ from numpy.polynomial import Polynomial
 from numpy.polynomial.polynomial import polyval
 
 from mlp_jax import figures
-from mlp_jax.experiments.subject import Finding
+from mlp_jax.experiments.subject import MOST, NEARLY_ALL, Finding
 
 LINE = Polynomial([0, -0.1, 0.34, 0.06, -0.17, -0.01, 0.02])  # of one input: three valleys
 ALONG, ACROSS = Polynomial([0, 0.1, -0.75, -0.05, 0.25]), Polynomial([0, -0.1, -0.5, 0, 0.25])  # two each
@@ -34,9 +39,11 @@ RATE = 0.05  # of both: a step is so many times the slope
 STEPS = 400
 LINE_STARTS, PLANE_STARTS, PATHS, GRID = 21, 200, 16, 61
 FIXED = 0.15  # the length of steps that do not depend on the slope
+SWEEP = np.round(np.geomspace(0.02, 2, 81), 4)  # learning rates tried on the line
 BOTTOM = 0.25  # as near to a minimum is its bottom
 Numbers = Any  # of NumPy or of JAX, one or an array of them
 Points = Float[np.ndarray, "_ inputs"]
+START, FAR = 0.05, 10.0  # how near to a minimum the sweep's starts are; what runs away stops there
 ARRIVED, ROUNDING = 1e-4, 1e-9  # as near to a minimum a path has ended in it; shorter steps are made of rounding
 
 
@@ -55,6 +62,12 @@ class Measurement(NamedTuple):
     plane_ends: Int[np.ndarray, " all_starts"]
     plane_distances: Float[np.ndarray, " all_starts"]
     basins: Int[np.ndarray, "y x"]  # the number of the minimum that each point of an even grid leads to
+    curvatures: Float[np.ndarray, " minima"]  # of the function of one input in its minima
+    rates: Float[np.ndarray, " rates"]
+    arriving: Float[np.ndarray, "rates minima"]  # the share of starts next to a minimum, at each rate, that end in it
+    crossing: Float[np.ndarray, "rates minima"]  # the share of them that step across it
+    crossed: float  # the share of all paths on the line, at RATE, that step across the minimum they end in
+    fixed_crossed: float  # the same with steps of the length FIXED
     shortening: float  # the share of all steps made near a minimum that are shorter than the last
 
 
@@ -84,7 +97,7 @@ def measure() -> Measurement:
     """Go down from evenly spread starts on the line, and from random ones and from a grid in the plane, in float64."""
     with jax.enable_x64(True):
         starts = jnp.linspace(*LINE_ENDS, LINE_STARTS)[:, None]
-        line, fixed = (np.asarray(descend(cost_on_line, starts, length)) for length in (None, FIXED))
+        line, fixed = (np.asarray(descend(cost_on_line, starts, RATE, length)) for length in (None, FIXED))
         axis = np.linspace(*PLANE_ENDS, GRID)
         everywhere = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
         random = np.random.default_rng(3).uniform(*PLANE_ENDS, (PLANE_STARTS, 2))
@@ -95,6 +108,9 @@ def measure() -> Measurement:
     ends, distances = nearest(plane[:, -1], plane_minima)
     last_of_fixed = [nearest(fixed[:, -number], line_minima)[1] for number in range(1, 11)]
     shorter = np.concatenate([shortens(line, line_minima), shortens(plane[:PLANE_STARTS], plane_minima)])
+    arriving, crossing = np.transpose(
+        [[near_minimum(rate, place) for place in line_minima[:, 0]] for rate in SWEEP], (2, 0, 1)
+    )
     return Measurement(
         line_minima[:, 0],
         line_costs,
@@ -108,31 +124,46 @@ def measure() -> Measurement:
         ends[:PLANE_STARTS],
         distances[:PLANE_STARTS],
         ends[PLANE_STARTS:].reshape(GRID, GRID),
+        LINE.deriv(2)(line_minima[:, 0]),
+        SWEEP,
+        arriving,
+        crossing,
+        float(np.mean(crosses(line[..., 0], line_minima[line_ends, 0]))),
+        float(np.mean(crosses(fixed[..., 0], line_minima[nearest(fixed[:, -1], line_minima)[0], 0]))),
         float(np.mean(shorter)),
     )
 
 
 def judge(measured: Measurement) -> Finding:
-    """The claim holds if every path ends in a minimum, not all in one, and each step near one is a shorter one."""
+    """Which parts hold."""
     distance = max(measured.line_distances.max(), measured.plane_distances.max())
     arrived = np.concatenate([measured.line_distances, measured.plane_distances]) < ARRIVED
-    each = ((measured.line_ends, measured.line_minima), (measured.plane_ends, measured.plane_minima))
-    line, plane = (
-        f"find {len(np.unique(ends))} of {len(minima)} minima, {np.mean(ends == 0):.0%} the deepest"
-        for ends, minima in each
-    )
+    ends = measured.line_ends, measured.plane_ends
+    line, plane = (f"{np.mean(end == 0):.0%}" for end in ends)
+    deepest, arrives = measured.curvatures[0], measured.arriving[:, 0] >= NEARLY_ALL
+    crossing = measured.crossing[:, 0] > MOST
+    first, last = (measured.rates[np.argmax(some)] if some.any() else np.inf for some in (crossing, ~arrives))
     return Finding(
-        f"{arrived.sum()} of {len(arrived)} paths end in a minimum, at most {distance:.0e} away: "
-        f"{len(measured.line_ends)} starts on a line {line}; {len(measured.plane_ends)} in a plane {plane}. "
-        f"Near one {measured.shortening:.0%} of steps are shorter than the last; steps of a fixed length, {FIXED}, "
-        f"stay {np.median(measured.fixed_distances):.2f} away",
-        bool(arrived.all() and all(len(np.unique(ends)) > 1 for ends, _ in each) and measured.shortening == 1),
+        f"At a rate of {RATE} {arrived.sum()} of {len(arrived)} paths end in a minimum, at most {distance:.0e} away; "
+        f"{line} of the starts on a line and {plane} in a plane find the deepest. Near a minimum "
+        f"{measured.shortening:.0%} of steps are shorter than the last, and {measured.crossed:.0%} of the paths step "
+        f"across; with steps of always {FIXED} {measured.fixed_crossed:.0%} do. Next to the deepest minimum, of "
+        f"curvature {deepest:.2f}, most starts step across from a rate of {first:.2f} on (1/{deepest:.2f} is "
+        f"{1 / deepest:.2f}), and from {last:.2f} on (twice that) they no longer arrive.",
+        {
+            "ends in a minimum": bool(arrived.all()),
+            "the start decides which, and not always the smallest": all(
+                len(np.unique(end)) > 1 and (end != 0).any() for end in ends
+            ),
+            "steps get smaller towards it": measured.shortening == 1,
+            "that helps from overshooting": measured.crossed == 0 and measured.fixed_crossed > MOST,
+        },
     )
 
 
 def draw(measured: Measurement) -> Figure:
-    """Paths on the line and how steps shorten; the valleys of the plane, their depth, and which starts reach them."""
-    figure, ((line, shortening), (plane, depths)) = figures.page(2, 2)
+    """Paths on the line and how steps shorten; the valleys of the plane; and what the learning rate does."""
+    figure, ((line, shortening), (plane, sweep)) = figures.page(2, 2)
     _draw_line(line, measured)
     lengths = np.abs(np.diff(measured.line_paths, axis=1))
     lines = {"proportional to the slope": lengths, f"always {FIXED}": np.full(lengths.shape[1], FIXED)}
@@ -141,16 +172,20 @@ def draw(measured: Measurement) -> Figure:
     shortening.legend(fontsize="small", loc="upper right", bbox_to_anchor=(1, 0.88))
     figures.name_axes(shortening, "step", "length of the step", "median and range of the starts")
     _draw_plane(plane, measured)
-    share = np.bincount(measured.plane_ends, minlength=len(measured.plane_costs)) / len(measured.plane_ends)
-    names = [f"{cost:.2f}" for cost in measured.plane_costs]
-    depths.bar(names, 100 * share, color=figures.COLOURS[: len(names)])
-    figures.name_axes(depths, "cost in the minimum", "share of starts in the plane, %", axisbelow=True)
+    for share, name, style in ((measured.arriving, "arrive", "-"), (measured.crossing, "step across", "--")):
+        sweep.plot(measured.rates, 100 * share[:, 0], style, color=figures.COLOURS[0], label=name)
+    for times in (1, 2):
+        sweep.axvline(times / measured.curvatures[0], color="black", linewidth=0.8, linestyle=":")
+        sweep.text(times / measured.curvatures[0], 113, f"{times}/c", fontsize="small", ha="center", va="center")
+    sweep.legend(fontsize="small", loc="center left")
+    title = f"next to the deepest minimum, c = {measured.curvatures[0]:.2f}"
+    figures.name_axes(sweep, "learning rate", "share of starts, %", title, xscale="log", ylim=(-4, 120))
     return figure
 
 
-@partial(jax.jit, static_argnums=(0, 2))
+@partial(jax.jit, static_argnums=(0, 3))
 def descend(
-    cost: Callable[..., Numbers], starts: Float[Array, "starts inputs"], length: float | None = None
+    cost: Callable[..., Numbers], starts: Float[Array, "starts inputs"], rate: Any = RATE, length: float | None = None
 ) -> Float[Array, "starts steps inputs"]:
     """Paths of gradient descent, each start included; all steps of this length, if one is given."""
     slopes = jax.vmap(jax.grad(lambda point: cost(*point)))
@@ -158,7 +193,7 @@ def descend(
     def step(points: Array, _: None) -> tuple[Array, Array]:
         slope = slopes(points)
         if length is None:
-            return points - RATE * slope, points
+            return points - rate * slope, points
         return points - length * slope / jnp.linalg.norm(slope, axis=1, keepdims=True), points
 
     _, paths = jax.lax.scan(step, starts, length=STEPS + 1)
@@ -169,6 +204,23 @@ def nearest(points: Points, minima: Points) -> tuple[Int[np.ndarray, " points"],
     """The number of the minimum next to each point, and how far it is."""
     distances = np.linalg.norm(points[:, None] - minima, axis=-1)
     return distances.argmin(axis=1), distances.min(axis=1)
+
+
+def crosses(paths: Float[np.ndarray, "starts steps"], places: Numbers) -> Bool[np.ndarray, " starts"]:
+    """Whether a path steps across a place, from one side to the other by more than rounding."""
+    aside = paths - np.reshape(places, (-1, 1))
+    beyond = (aside[:, 1:] * aside[:, :-1] < 0) & (np.minimum(abs(aside[:, 1:]), abs(aside[:, :-1])) > ROUNDING)
+    return np.any(beyond, axis=1)
+
+
+def near_minimum(rate: float, place: float) -> tuple[float, float]:
+    """Of LINE_STARTS starts next to a minimum, the shares that end in it and that step across it."""
+    points = place + np.linspace(-START, START, LINE_STARTS + 1)
+    slope, path = LINE.deriv(), [points]
+    for _ in range(STEPS):
+        points = np.clip(points - rate * slope(points), -FAR, FAR)
+        path.append(points)
+    return float(np.mean(abs(points - place) < ARRIVED)), float(np.mean(crosses(np.array(path).T, place)))
 
 
 def shortens(paths: Float[np.ndarray, "starts steps inputs"], minima: Points) -> Bool[np.ndarray, " near"]:

@@ -10,7 +10,9 @@ async function begin() {
   beginLights();
   beginNeuron();
   beginWants();
+  beginEach();
   beginDials();
+  beginChain();
   beginSample();
   await beginLearned();
   beginExperiments();

@@ -35,7 +35,7 @@ function drawDials(painting, { bias, scale, brush }) {
   if (scaledFrom?.of !== j || scaledFrom.layer !== number) scaledFrom = null;
   if (scaledFrom === null) scale.set(1);
   byId("off").checked = layer.off[j] === 1;
-  byId("off-place").hidden = number === now.network.layers.length - 1; // an answer is no part to do without
+  byId("off-place").hidden = number === LAST; // an answer is no part to do without
   byId("paint-place").hidden = !asPicture();
   byId("weight-sliders").hidden = asPicture();
   if (asPicture()) {
@@ -91,6 +91,13 @@ function resetDials(everything) {
   changed("network");
 }
 
+/* Nothing but zeros, to be painted by hand. */
+function blankNetwork() {
+  for (const { weights, biases, off } of now.network.layers) for (const each of [weights, biases, off]) each.fill(0);
+  scaledFrom = null;
+  turned();
+}
+
 function beginDials() {
   setText(byId("sample-size"), inEnglish(FACTS.sample));
   byId("paint-place").after(
@@ -136,6 +143,7 @@ function beginDials() {
     turned();
   });
   byId("reset").addEventListener("click", () => resetDials(true));
+  byId("blank").addEventListener("click", blankNetwork);
   byId("reset-neuron").addEventListener("click", () => resetDials(false));
   const painting = paintable(
     byId("paint"),

@@ -25,8 +25,10 @@ function ticks(low, high, count) {
   return found;
 }
 
-/* One curve over the epochs: {title, points: [[epoch, value], ...], said: value to text, most: no value is above}. */
-function chart({ title, points, said, most }) {
+/* Curves over the epochs: {title, curves: [{name, points: [[epoch, value], ...]}, ...], said: value to text, most: no
+   value is above}. The second is dashed, and its points are seen. */
+function chart({ title, curves, said, most }) {
+  const points = curves.flatMap((curve) => curve.points).sort(([one], [other]) => one - other);
   const [first, last] = [points[0][0], points[points.length - 1][0]];
   const values = points.map(([, value]) => value);
   let [low, high] = [Math.min(...values), Math.max(...values)];
@@ -37,7 +39,9 @@ function chart({ title, points, said, most }) {
     MARGIN.left + ((epoch - first) / Math.max(1, last - first)) * (chartWidth - MARGIN.left - MARGIN.right);
   const y = (value) =>
     CHART_HEIGHT - MARGIN.bottom - ((value - low) / (high - low)) * (CHART_HEIGHT - MARGIN.top - MARGIN.bottom);
-  const ends = [`${said(values[0])} after epoch ${first}`, `${said(values[values.length - 1])} after epoch ${last}`];
+  const ends = curves.flatMap(({ name, points: own }) =>
+    [own[0], own[own.length - 1]].map(([epoch, value]) => `${name} ${said(value)} after epoch ${epoch}`),
+  );
   const svg = drawn("svg", {
     viewBox: `0 0 ${chartWidth} ${CHART_HEIGHT}`,
     role: "img",
@@ -52,16 +56,28 @@ function chart({ title, points, said, most }) {
   for (const epoch of ticks(first, Math.max(last, first + 1), 6).filter((at) => Number.isInteger(at) && at <= last)) {
     svg.append(drawn("text", { x: x(epoch), y: CHART_HEIGHT - 12, "text-anchor": "middle" }, String(epoch)));
   }
-  svg.append(
-    drawn("polyline", { class: "curve", points: points.map(([epoch, value]) => `${x(epoch)},${y(value)}`).join(" ") }),
-  );
-  const mark = drawn("circle", { class: "mark", r: 4.5, cx: x(last), cy: y(values[values.length - 1]) });
-  svg.append(mark);
+  const shown = curves.map(({ name, points: own }, at) => {
+    const look = at ? "curve dashed" : "curve";
+    const places = own.map(([epoch, value]) => [x(epoch), y(value)]);
+    svg.append(drawn("polyline", { class: look, points: places.join(" ") }));
+    if (at) svg.append(...places.map(([cx, cy]) => drawn("circle", { class: "dot", r: 3, cx, cy })));
+    const mark = svg.appendChild(drawn("circle", { class: at ? "mark dashed" : "mark", r: 4.5 }));
+    const sample = drawn("svg", { class: "sample", viewBox: "0 0 34 10", "aria-hidden": "true" });
+    sample.append(drawn("line", { class: look, x1: 0, x2: 34, y1: 5, y2: 5 }));
+    const value = element("span");
+    return { mark, value, legend: element("span", { class: "reading" }, sample, ` ${name} `, value) };
+  });
   const reading = element("span", { class: "reading" });
-  const read = ([epoch, value]) => {
-    mark.setAttribute("cx", x(epoch));
-    mark.setAttribute("cy", y(value));
-    setText(reading, `epoch ${epoch}: ${said(value)}`);
+  const read = ([epoch]) => {
+    setText(reading, `epoch ${epoch}`);
+    shown.forEach(({ mark, value }, at) => {
+      const there = curves[at].points.find((point) => point[0] === epoch);
+      setText(value, there ? said(there[1]) : "–");
+      mark.setAttribute("visibility", there ? "visible" : "hidden");
+      if (!there) return;
+      mark.setAttribute("cx", x(epoch));
+      mark.setAttribute("cy", y(there[1]));
+    });
   };
   read(points[points.length - 1]);
   svg.addEventListener("pointermove", (event) => {
@@ -69,42 +85,63 @@ function chart({ title, points, said, most }) {
     const at = ((event.clientX - frame.left) / frame.width) * chartWidth;
     read(points.reduce((best, point) => (Math.abs(x(point[0]) - at) < Math.abs(x(best[0]) - at) ? point : best)));
   });
-  return element("figure", {}, element("figcaption", {}, element("strong", {}, title), " ", reading), svg);
+  const caption = element("figcaption", {}, element("strong", {}, title), " ", reading);
+  return element("figure", {}, caption, element("p", { class: "curves" }, ...shown.map(({ legend }) => legend)), svg);
 }
 
 function drawCurves() {
-  const accuracy = FACTS.settings.validation ? "Accuracy on training images held out" : "Test accuracy";
-  const curves = [
-    { title: "Mean cost of an epoch", key: "loss", said: inDigits, most: Infinity },
-    { title: accuracy, key: "test_accuracy", said: (value) => `${(100 * value).toFixed(2)} %`, most: 1 },
+  const test = FACTS.settings.validation ? "held out" : "test";
+  const charts = [
+    { title: "Cost", keys: ["test_loss", "loss"], said: inDigits, most: Infinity },
+    {
+      title: "Accuracy",
+      keys: ["test_accuracy", "train_accuracy"],
+      said: (value) => `${(100 * value).toFixed(2)} %`,
+      most: 1,
+    },
   ];
   const place = byId("curves");
   chartWidth = clamp(place.clientWidth, 260, 560);
-  for (const { title, key, said, most } of curves) {
-    const points = FACTS.metrics.filter((line) => Number.isFinite(line[key])).map((line) => [line.epoch, line[key]]);
-    if (points.length) place.append(chart({ title, points, said, most }));
-  }
+  const known = (key) => FACTS.metrics.filter((line) => Number.isFinite(line[key]));
+  const draw = (first) => {
+    place.replaceChildren();
+    for (const { title, keys, said, most } of charts) {
+      const curves = keys.map((key, at) => ({
+        name: at ? "training" : test,
+        points: known(key).flatMap((line) => (line.epoch < first ? [] : [[line.epoch, line[key]]])),
+      }));
+      const measured = curves.filter(({ points }) => points.length > 0);
+      if (measured.length) place.append(chart({ title, curves: measured, said, most }));
+    }
+  };
+  draw(0);
   if (!place.children.length)
     return place.append(element("p", { class: "help" }, "No epoch has been kept of this run."));
-  const lines = FACTS.metrics.map(({ epoch, loss, test_accuracy: accuracy }) =>
+  byId("beginning-place").hidden = FACTS.metrics[0].epoch !== 0;
+  byId("beginning").addEventListener("change", ({ target }) => draw(target.checked ? 0 : 1));
+  const sampled = "Training accuracy is measured on up to 10,000 training examples, after some of the epochs.";
+  setText(
+    byId("curves-note"),
+    "Training cost is an average over an epoch, of each example just before the step that it took part in. " +
+      (known("train_accuracy").length ? sampled : ""),
+  );
+  const keys = charts.flatMap((each) => each.keys);
+  const lines = FACTS.metrics.map((line) =>
     element(
       "tr",
       {},
-      element("th", { scope: "row" }, String(epoch)),
-      ...[loss, accuracy].map((value) => element("td", {}, Number.isFinite(value) ? value.toFixed(4) : "–")),
+      element("th", { scope: "row" }, String(line.epoch)),
+      ...keys.map((key) => element("td", {}, Number.isFinite(line[key]) ? line[key].toFixed(4) : "–")),
     ),
   );
-  const head = element(
-    "tr",
-    {},
-    ...["epoch", "cost", accuracy.toLowerCase()].map((text) => element("th", { scope: "col" }, text)),
-  );
+  const names = ["cost", "accuracy"].flatMap((of) => [test, "training"].map((part) => `${part} ${of}`));
+  const head = element("tr", {}, ...["epoch", ...names].map((text) => element("th", { scope: "col" }, text)));
   const table = element(
     "div",
     { class: "scroll", tabIndex: 0, role: "region", "aria-label": "Numbers of each epoch" },
     element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines)),
   );
-  place.after(element("details", {}, element("summary", {}, "The numbers of each epoch"), table));
+  byId("curves-note").after(element("details", {}, element("summary", {}, "The numbers of each epoch"), table));
 }
 
 async function beginSnapshots() {
@@ -133,11 +170,12 @@ async function beginSnapshots() {
     paintSigned(canvas, whole, wide, high, most);
     canvas.setAttribute(
       "aria-label",
-      `Weights of ${snapshots.neurons} neurons of the first layer after epoch ${snapshots.epochs[at]}`,
+      `What ${snapshots.neurons} neurons of the ${layerName(0)} look for after epoch ${snapshots.epochs[at]}`,
     );
   };
   const named = (at) => String(snapshots.epochs[at]);
   byId("snapshots-place").hidden = false;
+  setText(byId("snapshots-title"), `What the ${layerName(0)} looks for: its weights from the ${layerName(-1)}`);
   slider("epoch", named, draw).set(snapshots.epochs.length - 1);
   draw(snapshots.epochs.length - 1);
   const kept =
@@ -233,13 +271,22 @@ async function beginLearned() {
 
 function beginExperiments() {
   byId("experiments").hidden = byId("to-experiments").hidden = FACTS.experiments.length === 0;
-  for (const { name, claim, source, finding, holds, figure } of FACTS.experiments) {
+  for (const { name, claim, source, verdict, parts, criteria, finding, figure } of FACTS.experiments) {
+    const said = ([part, holds]) =>
+      element(
+        "li",
+        {},
+        `${part}: `,
+        element("strong", {}, holds ? "holds" : "does not hold"),
+        `. Criterion: ${criteria[part]}.`,
+      );
     const article = element(
       "article",
       {},
       element("h3", {}, capital(claim)),
-      element("p", { class: "help" }, `${name}, ${source}: `, element("strong", {}, holds ? "holds" : "does not hold")),
+      element("p", { class: "help" }, `${name}, ${source}: `, element("strong", {}, verdict)),
       element("p", {}, finding),
+      element("ul", {}, ...Object.entries(parts).map(said)),
     );
     if (figure)
       article.append(

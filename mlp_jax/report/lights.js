@@ -129,8 +129,8 @@ function drawUnlit() {
       ];
     };
     drawEdges(edges, number === 0 ? ofPixel : (k) => lamps[number - 1][k], (j) => lamps[number][j]);
-    if (of > EDGES) fewer.push(`the strongest ${edges.length} of ${inEnglish(of)} into ${layerName(number)}`);
-    if (layer.nOut > SHOWN) fewer.push(`the first ${SHOWN} of ${layer.nOut} neurons of ${layerName(number)}`);
+    if (of > EDGES) fewer.push(`the strongest ${edges.length} of ${inEnglish(of)} into the ${layerName(number)}`);
+    if (layer.nOut > SHOWN) fewer.push(`the first ${SHOWN} of ${layer.nOut} neurons of the ${layerName(number)}`);
   });
   develop(sheet);
   enlarge(sheet, { x: x - 1, y: y - 1, width: width + 2, height: height + 2 }, [packed(FRAME)], 1);

@@ -197,6 +197,27 @@ function nudgesOf(network, pass, targets) {
   return layers;
 }
 
+/* What each output wants before all of it is added up (lesson 3), its own nudge times its weights: for each output {bias,
+   weights, earlier, falls}. The sum of `earlier` over the outputs is what `nudgesOf` says of the layer before. `falls`
+   says how fast the cost falls, by way of this output alone, along each of these three: the squares of their lengths. */
+function wishesOfOutputs(network, { sums, activations }, targets) {
+  const last = sums.length - 1;
+  const [layer, a] = [network.layers[last], activations[last]];
+  const deltas = costOf(network).bySums(sums[last], activations[last + 1], targets, network.output);
+  return Array.from(deltas, (delta, j) => {
+    const weights = Array.from(a, (value) => -delta * value);
+    const earlier = Array.from(layer.weights.subarray(j * layer.nIn, (j + 1) * layer.nIn), (weight) => -delta * weight);
+    const falls = [[delta], weights, earlier].map((values) => sumOver(values, (value) => value ** 2));
+    return { bias: -delta, weights, earlier, falls };
+  });
+}
+
+/* What an answer of n outputs costs that gives `right` to the wanted one and `others` to `count` of the others. */
+function costOfAnswer({ cost, output }, right, others, count) {
+  if (cost === "quadratic") return (1 - right) ** 2 + count * others ** 2;
+  return -Math.log(right) - (output === "sigmoid" ? count * Math.log(1 - others) : 0);
+}
+
 /* One step downhill, along what the example wants. */
 function takeStep(network, nudges, learningRate) {
   network.layers.forEach((layer, number) => {

@@ -73,10 +73,11 @@ function listWeights(weights, before, products) {
         element("td", { class: "bar signed" }, element("span")),
       ),
     );
+    const from = layerName(now.chosen.layer - 1);
     const note =
       weights.length > LISTED
-        ? `The ${LISTED} strongest of ${weights.length} weights`
-        : `All ${weights.length} weights`;
+        ? `The ${LISTED} strongest of ${weights.length} weights from the ${from}`
+        : `All ${weights.length} weights from the ${from}`;
     place.replaceChildren(
       element("table", {}, element("caption", {}, note), element("thead", {}, head), element("tbody", {}, ...rows)),
     );

@@ -5,10 +5,15 @@ const [HEIGHT, WIDTH, CHANNELS] = FACTS.imageShape ?? [0, 0, 0];
 const PIXELS = FACTS.sizes[0];
 const CLASSES = FACTS.sizes[FACTS.sizes.length - 1];
 
-/* Of a hidden or last layer, numbered from 0, and of a neuron in it. */
-const layerName = (number) => (number === FACTS.sizes.length - 2 ? "output layer" : `hidden layer ${number + 1}`);
+/* Of a layer and of a neuron in it, as the lessons count them, who call the inputs the first layer; beside it the index
+   that Python takes. Numbered from 0 as the weights are: the inputs are -1. */
+const LAST = FACTS.sizes.length - 2;
+const ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split(" ");
+const inPython = (number) => (number < 0 ? "(inputs)" : `(params[${number}])`);
+const ordinal = (number) => (number === LAST ? "last" : (ORDINALS[number + 1] ?? `${number + 2}th`));
+const layerName = (number) => `${ordinal(number)} layer ${inPython(number)}`;
 const neuronName = (number, j) =>
-  number === FACTS.sizes.length - 2 ? `output ${j}` : `${layerName(number)}, neuron ${j}`;
+  `${number === LAST ? `output ${j}` : `${ordinal(number)} layer, neuron ${j}`} ${inPython(number)}`;
 
 /* Of what a neuron of a layer listens to. */
 function sourceName(number, k) {
@@ -25,6 +30,7 @@ const now = {
   inputs: new Float64Array(PIXELS),
   position: null, // of the test example among the images of this page, or null
   wanted: 0,
+  picked: null, // the output whose own wishes are shown, or null for the wanted one
   chosen: { layer: 0, neuron: 0 },
   pass: null,
   nudges: null,
@@ -121,6 +127,7 @@ function choose(layer, neuron) {
 
 function want(wanted) {
   now.wanted = wanted;
+  now.picked = null;
   const radio = document.querySelector(`#wanted input[value="${wanted}"]`);
   if (radio) radio.checked = true;
   changed("wanted");

@@ -15,7 +15,7 @@ from mlp_jax.network import Model, Params
 from mlp_jax.report.payload import payload_of
 from mlp_jax.runs import Run, RunError
 
-PARTS = ["sample", "hand", "lights", "neuron", "wants", "dials", "learned"]
+PARTS = ["sample", "hand", "lights", "neuron", "wants", "each", "dials", "chain", "learned"]
 SCRIPTS = ["network", "paint", "raster", "draw", "page", *PARTS, "begin"]
 """In the order in which they are to run, as one script: the first says that it is strict."""
 

@@ -19,7 +19,7 @@ from mlp_jax.runs import Run, RunError
 from mlp_jax.runs.params import names_of
 from mlp_jax.runs.run import METRICS
 from mlp_jax.runs.snapshots import as_kept, read_snapshots
-from mlp_jax.training import evaluate
+from mlp_jax.training import evaluate, init_population, member, training_sample
 
 SAMPLE = 1_000
 """How many test images the page has to count right answers on."""
@@ -42,6 +42,7 @@ def payload_of(run: Run, model: Model, params: Params, dataset: Dataset, command
     answers, confusion = _answers(params, dataset, model), evaluate(params, dataset.test, model).confusion
     assert confusion is not None  # there are classes
     metrics, shape = _metrics(run.directory / METRICS), dataset.image_shape
+    start = _before_training(run, model, params, dataset) if metrics else []
     # With --patience the parameters are the best epoch's, which may have no snapshot.
     last = metrics[-1]["epoch"] if metrics and not run.config.get("patience") else 0
     return {
@@ -51,7 +52,7 @@ def payload_of(run: Run, model: Model, params: Params, dataset: Dataset, command
         "parameters": _base64(numbers.tobytes()),
         **_examples(dataset, answers),
         "confusion": confusion.tolist(),
-        "metrics": metrics,
+        "metrics": start + metrics,
         "snapshots": _snapshots(run.directory, params, last),
         "settings": run.config,
         "command": command,
@@ -115,10 +116,30 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
         lines = map(json.loads, path.read_text().split("\n")[:-1] if path.is_file() else [])
         return [
             {"epoch": int(line["epoch"]), **{name: float(line[name]) for name in ("loss", "test_accuracy")}}
+            | {name: float(line[name]) for name in ("test_loss", "train_accuracy") if line.get(name) is not None}
             for line in lines
         ]
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise RunError(f"{path} is damaged: a line lacks what training logs ({error!r})") from error
+
+
+def _before_training(run: Run, model: Model, params: Params, dataset: Dataset) -> list[dict[str, Any]]:
+    """What a line of metrics of epoch 0 would say, from the parameters that training began with: they are drawn anew.
+
+    Nothing if the run does not say how, or if its snapshot of epoch 0 does not agree.
+    """
+    seed, scale, held_out = (run.config.get(name) for name in ("seed", "scale", "validation"))
+    scale = 1.0 if scale is None else scale
+    if not isinstance(seed, int) or not isinstance(scale, float | int):
+        return []
+    normal, kept = bool(run.config.get("standard_normal")), read_snapshots(run.directory)
+    initial = member(init_population([seed], sizes_of(params), [scale], standard_normal=normal), 0)
+    if kept is not None and (kept.epochs[0] != 0 or not np.array_equal(kept.weights[0], as_kept(initial))):
+        return []
+    known = dataset.held_out(held_out) if isinstance(held_out, int) and held_out else dataset
+    test, train = (evaluate(initial, part, model) for part in (known.test, training_sample(known)))
+    scores = {"test_accuracy": test.score, "train_accuracy": train.score}
+    return [{"epoch": 0, "loss": train.loss, "test_loss": test.loss, **scores}]
 
 
 def _snapshots(directory: Path, params: Params, last: int) -> dict[str, Any] | None:
@@ -146,12 +167,14 @@ def _experiments(directory: Path) -> list[dict[str, Any]]:
             continue
         try:
             said = json.loads(numbers.read_text())
-            texts = {key: str(said[key]) for key in ("claim", "source", "finding")}
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            texts = {key: str(said[key]) for key in ("claim", "source", "verdict", "finding")}
+            parts = {str(part): bool(holds) for part, holds in said["parts"].items()}
+            criteria = {part: str(said["criteria"][part]) for part in parts}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise RunError(f"{numbers} is damaged, or no experiment's ({error!r})") from error
         figure = numbers.with_suffix(".png")
         drawn = _figure(figure) if figure.is_file() else None
-        found.append({"name": name, **texts, "holds": bool(said.get("holds")), "figure": drawn})
+        found.append({"name": name, **texts, "parts": parts, "criteria": criteria, "figure": drawn})
     return found
 
 

@@ -24,7 +24,7 @@ function paintEarlier(canvas, number, earlier) {
 }
 
 /* The strongest wishes in words: for who cannot see the pictures, and for who wants the numbers. */
-function wishes(values, name) {
+function wishesIn(values, name) {
   const places = strongestOf(values, WISHES);
   return places.map((place) => `${name(place)}: ${signed(values[place])}`).join("; ") || "nothing";
 }
@@ -36,7 +36,7 @@ function drawWantedLayer(place, number) {
   paintSigned(ofBiases.firstChild, biases, biases.length, 1);
   paintWantedWeights(ofWeights.firstChild, layer, number, weights);
   paintEarlier(ofEarlier.firstChild, number, earlier);
-  const own = number === now.network.layers.length - 1 ? (j) => `output ${j}` : (j) => `neuron ${j}`;
+  const own = number === LAST ? (j) => `output ${j}` : (j) => `neuron ${j}`;
   const from = (at) => `${own(Math.floor(at / layer.nIn))} from ${sourceName(number, at % layer.nIn)}`;
   [
     [ofBiases, biases, own],
@@ -44,7 +44,7 @@ function drawWantedLayer(place, number) {
     [ofEarlier, earlier, (k) => sourceName(number, k)],
   ].forEach(([figure, values, name]) => {
     setText(figure.querySelector(".range"), `±${inDigits(largest(values))}`);
-    setText(figure.querySelector(".wishes"), `Most wanted: ${wishes(values, name)}.`);
+    setText(figure.querySelector(".wishes"), `Most wanted: ${wishesIn(values, name)}.`);
   });
 }
 
@@ -72,6 +72,26 @@ function drawCost() {
   if (!earlier) return setText(byId("cost-change"), "");
   const was = forwardPass({ ...now.network, layers: earlier }, now.inputs);
   setText(byId("cost-change"), `; before the last step ${inDigits(costAt(now.network, was, now.targets()))}`);
+}
+
+/* What answers of other kinds would cost, beside this one's. */
+function drawCosts() {
+  const others = CLASSES - 1;
+  const kinds = [
+    ["sure and right", 1, 0, others],
+    [`unsure, each output ${Number((1 / CLASSES).toFixed(3))}`, 1 / CLASSES, 1 / CLASSES, others],
+    ["unsure, each output 0.5", 0.5, 0.5, others],
+    ["sure and wrong", 0, 1, 1],
+  ].filter(([, right]) => right !== 0.5 || now.network.output !== "softmax"); // whose outputs have the sum 1
+  const costs = kinds.map(([name, ...answer]) => [name, costOfAnswer(now.network, ...answer)]);
+  costs.unshift(["this answer", costAt(now.network, now.pass, now.targets())]);
+  const most = largest(costs.map(([, cost]) => cost).filter(Number.isFinite)) || 1;
+  costs.forEach(([name, cost], at) => {
+    const line = (byId("costs").children[at] ?? byId("costs").appendChild(barFor(null, at))).children;
+    setText(line[0], name);
+    setBar(line[1], Math.min(1, cost / most));
+    setText(line[2], cost === Infinity ? "no limit" : inDigits(cost));
+  });
 }
 
 /* `times` steps on this example alone; what it wants is asked anew before each. */
@@ -149,6 +169,7 @@ function beginWants() {
   beginWantedOutputs();
   const causes = ["inputs", "network", "wanted"];
   part(byId("cost"), causes, drawCost);
+  part(byId("costs"), causes, drawCosts);
   part(byId("wanted-outputs"), causes, drawWantedOutputs);
   for (let number = now.network.layers.length - 1; number >= 0; number--) {
     const { nIn, nOut } = now.network.layers[number];
@@ -157,7 +178,7 @@ function beginWants() {
     const place = element(
       "div",
       { class: "wanted-layer" },
-      element("h3", {}, `Of ${number === now.network.layers.length - 1 ? "the output layer" : layerName(number)}`),
+      element("h3", {}, `Of the ${layerName(number)}`),
       figureOf("Wanted changes of the biases", "biases, one for each neuron"),
       figureOf(
         "Wanted changes of the weights",
@@ -167,7 +188,7 @@ function beginWants() {
       ),
       figureOf(
         "Wanted changes of the activations before",
-        number === 0 ? "inputs, if they could be changed" : `activations of ${layerName(number - 1)}`,
+        `activations of the ${layerName(number - 1)}${number === 0 ? ", if they could be changed" : ""}`,
       ),
     );
     place

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 
@@ -41,7 +42,8 @@ def test_experiments_are_listed_with_a_line_each(capsys):
     assert main(["experiment"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(EXPERIMENTS)
-    assert all("{} ({})".format(*claim_of(name)) in line for line, name in zip(lines, EXPERIMENTS, strict=True))
+    for line, name in zip(lines, EXPERIMENTS, strict=True):
+        assert line.endswith(f" {claim_of(name).text} ({claim_of(name).source})")
 
 
 def test_the_list_does_not_wait_for_jax():
@@ -51,11 +53,13 @@ def test_the_list_does_not_wait_for_jax():
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_states_claim_source_and_what_refutes_it(name):
+def test_every_experiment_states_claim_source_and_criteria(name):
     module = importlib.import_module(f"mlp_jax.experiments.{name.replace('-', '_')}")
-    claim, source = claim_of(name)
-    assert module.__doc__.startswith(f"{claim}.\n\n")
-    assert f"\nSource: {source}.\nRefuted if: " in module.__doc__
+    claim = claim_of(name)
+    assert module.__doc__.startswith(f"{claim.text}.\n\n")
+    assert re.fullmatch(r"(the article|lesson \d, minutes? \d+( to \d+)?)(; .+|, .+)?", claim.source)
+    assert claim.criteria
+    assert all(part and criterion for part, criterion in claim.criteria.items())
     assert all(callable(getattr(module, step)) for step in ("measure", "judge", "draw"))
 
 
@@ -64,8 +68,11 @@ def test_an_experiment_prints_its_finding_and_writes_figure_and_numbers(tmp_path
     finding, summary = capsys.readouterr().out.splitlines()
     summary = json.loads(summary)
     kept = json.loads((tmp_path / "experiments" / "chain.json").read_text())
-    assert (kept["experiment"], kept["claim"], kept["source"]) == ("chain", *claim_of("chain"))
-    assert (kept["finding"], kept["holds"]) == (finding, summary["holds"])
+    claim = claim_of("chain")
+    assert (kept["experiment"], kept["claim"], kept["source"]) == ("chain", claim.text, claim.source)
+    assert kept["criteria"] == claim.criteria
+    assert list(kept["parts"]) == list(claim.criteria)
+    assert (kept["finding"], kept["verdict"], kept["parts"]) == (finding, summary["verdict"], summary["parts"])
     assert set(kept["numbers"]) == set(importlib.import_module("mlp_jax.experiments.chain").Measurement._fields)
     with Image.open(tmp_path / summary["figure"]) as figure:
         assert figure.width == 1080
@@ -75,7 +82,7 @@ def test_an_experiment_prints_its_finding_and_writes_figure_and_numbers(tmp_path
 
 def test_an_experiment_on_a_run_lies_in_its_directory(run, capsys):
     assert main(["experiment", "noise", "--run", str(run)]) == 0
-    assert "median of 1 networks" in capsys.readouterr().out
+    assert "(median network of 1)" in capsys.readouterr().out
     kept = json.loads((run / "noise.json").read_text())
     assert np.shape(kept["numbers"]["called"]) == (1, 10)
     assert (run / "noise.png").is_file()
@@ -166,7 +173,9 @@ def test_all_experiments_are_made(tmp_path, capsys):
     for name in EXPERIMENTS:
         with Image.open(tmp_path / "experiments" / f"{name}.png") as figure:
             assert figure.width == 1080
-        assert json.loads((tmp_path / "experiments" / f"{name}.json").read_text())["finding"]
+        kept = json.loads((tmp_path / "experiments" / f"{name}.json").read_text())
+        assert kept["finding"]
+        assert list(kept["parts"]) == list(claim_of(name).criteria)
     accuracy = json.loads((tmp_path / "experiments" / "accuracy.json").read_text())["numbers"]
     found = dict(zip(accuracy["presets"], accuracy["accuracies"], strict=True))
     with capsys.disabled():

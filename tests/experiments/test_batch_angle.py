@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from subjects import AFTER, BEFORE, COUNT, IMAGES, LABELS, MODEL, dataset, one, subject
+from subjects import AFTER, BEFORE, COUNT, DATA, IMAGES, LABELS, MODEL, dataset, one, subject
 
-from mlp_jax import Layer, Model, identity, loss
-from mlp_jax.experiments import batch_angle
+from mlp_jax import Layer, Model, fit, identity, loss, make_optimizer
+from mlp_jax.experiments import batch_angle, claim_of
 from mlp_jax.experiments.subject import SubjectError
 from mlp_jax.training import member
 
@@ -15,6 +15,9 @@ from mlp_jax.training import member
 @pytest.fixture(scope="module")
 def measured():
     return batch_angle.measure(subject(initial=BEFORE))
+
+
+LAST = len(batch_angle.WAY)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def gradients():
 
 
 def test_single_examples_and_the_noise_scale(measured, gradients):
-    for when, gradients_then in enumerate(gradients):
+    for when, gradients_then in zip((0, LAST), gradients, strict=True):
         mean = gradients_then.mean(axis=0)
         cosines = gradients_then @ mean / np.linalg.norm(gradients_then, axis=1) / np.linalg.norm(mean)
         # Of 600 draws from 30 examples: each percentile is near that of the examples themselves.
@@ -41,7 +44,7 @@ def test_single_examples_and_the_noise_scale(measured, gradients):
 @pytest.mark.parametrize(("size", "tolerance"), [(10, 0.1), (200, 0.01)])
 def test_batches_are_as_near_as_those_drawn_in_numpy(measured, gradients, size, tolerance):
     draw = np.random.default_rng(1)
-    for when, gradients_then in enumerate(gradients):
+    for when, gradients_then in zip((0, LAST), gradients, strict=True):
         mean = gradients_then.mean(axis=0)
         batches = gradients_then[draw.integers(COUNT, size=(500, size))].mean(axis=1)
         cosines = batches @ mean / np.linalg.norm(batches, axis=1) / np.linalg.norm(mean)
@@ -66,15 +69,44 @@ def test_batches_are_means_of_groups_that_follow_one_another():
 def test_examples_that_all_say_the_same_need_no_batch():
     measured = batch_angle.measure(subject(initial=BEFORE, data=dataset(IMAGES[[3] * COUNT], LABELS[[3] * COUNT])))
     np.testing.assert_allclose(measured.cosines, 1, atol=1e-5)
-    assert batch_angle.judge(measured).holds
+    assert batch_angle.judge(measured).parts["a good approximation of the direction"]
+    assert not batch_angle.judge(measured).parts["not the actual gradient"]
 
 
-def test_the_claim_fails_where_a_batch_of_a_hundred_is_mostly_noise(measured):
-    cosines = measured.cosines.copy()
-    cosines[1, :, measured.batch_sizes.index(100)] = 0.7
-    finding = batch_angle.judge(measured._replace(cosines=cosines))
-    assert not finding.holds
-    assert "46 after training (0.70)" in finding.text
+@pytest.mark.parametrize(
+    ("cosine", "small", "parts"),
+    [(0.8, 0.9, [True, True, True]), (0.95, 0.9, [False, True, True]), (0.7, 0.9, [True, False, True]),
+     (0.8, 0.5, [True, True, False])],
+)  # fmt: skip
+def test_each_part_can_fail_and_the_end_is_not_judged(measured, cosine, small, parts):
+    cosines, shares = np.full_like(measured.cosines, cosine), np.full_like(measured.small, small)
+    cosines[-1], shares[-1] = 0.01, 0.4
+    finding = batch_angle.judge(measured._replace(cosines=cosines, small=shares))
+    assert list(finding.parts) == list(claim_of("batch-angle").criteria)
+    assert list(finding.parts.values()) == parts
+    assert "the angle is 89 degrees, and 40% of small steps go down" in finding.text
+
+
+def test_the_way_is_that_of_training(measured):
+    initial, first, *_, final = batch_angle._way(subject(initial=BEFORE))
+    optimizer = make_optimizer("sgd", 3.0, "cosine", 30)  # a step an epoch
+    alone = fit(member(BEFORE, 1), DATA, MODEL, epochs=1, batch_size=30, optimizer=optimizer).params
+    for found, expected in ((member(first, 1), alone), (initial, BEFORE), (final, AFTER)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+    assert measured.small.shape == (LAST + 1, 2)
+
+
+def test_steps_change_the_cost_by_as_much_as_the_cost_says():
+    x, y = jnp.asarray(IMAGES, jnp.float32) / 255, jnp.eye(3)[LABELS]
+    rows, rates = np.array([[0, 1, 2], [3, 3, 4]]), np.array([0.5, 0.1], np.float32)
+    found = batch_angle._changes(BEFORE, rates, x, y, rows, MODEL)
+    for number, rate in enumerate(rates):
+        params = member(BEFORE, number)
+        for batch, change in zip(rows, found[number], strict=True):
+            slope = jax.grad(loss)(params, x[batch], y[batch], MODEL)
+            after = jax.tree.map(lambda p, g, rate=rate: p - rate * g, params, slope)
+            expected = loss(after, x, y, MODEL) - loss(params, x, y, MODEL)
+            assert change == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_a_network_that_has_nothing_left_to_learn_is_refused():
@@ -85,6 +117,7 @@ def test_a_network_that_has_nothing_left_to_learn_is_refused():
 
 
 def test_the_figure_names_its_axes(measured):
-    (panel,) = batch_angle.draw(measured).axes
-    assert panel.get_xlabel() == "batch size, examples"
-    assert panel.get_ylabel() == "cosine with the full gradient"
+    angles, steps = batch_angle.draw(measured).axes
+    assert angles.get_xlabel() == "batch size, examples"
+    assert angles.get_ylabel() == "angle to the full gradient, degrees"
+    assert (steps.get_xlabel(), steps.get_ylabel()) == ("after epoch", "steps that lower the cost of all, %")

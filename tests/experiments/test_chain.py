@@ -71,13 +71,42 @@ def test_differences_are_those_of_the_formulas():
 
 def test_the_finding(measured):
     found = chain.judge(measured)
-    assert found.holds
+    assert found.parts["the product is the ratio"]
+    assert found.parts["paths add up"]
     assert measured.slope == pytest.approx(1, abs=0.01)
     assert f"measured {measured.links[-1]['measured_dw']:.4f}" in found.text
-    assert not chain.judge(measured._replace(slope=0.5)).holds
-    assert not chain.judge(measured._replace(slope=2.0)).holds
     wrong = np.maximum(measured.largest, 0.2)  # one product in a thousand networks that no nudge comes near
-    assert not chain.judge(measured._replace(largest=wrong)).holds
+    for changes in ({"slope": 0.5}, {"slope": 2.0}, {"largest": wrong}):
+        assert not chain.judge(measured._replace(**changes)).parts["the product is the ratio"]
+    assert not chain.judge(measured._replace(largest=wrong)).parts["a nudge of 0.01 shows it"]
+    one_path = np.stack([measured.measured_sum, 0 * measured.measured_sum], axis=1)  # the other does nothing
+    for paths in (measured.paths * [1, -1], one_path):
+        assert not chain.judge(measured._replace(paths=paths)).parts["paths add up"]
+
+
+def test_each_path_is_the_product_of_its_factors():
+    draw = np.random.default_rng(7)
+    w1, b1, w2, b2, a, y = (draw.normal(size=(3, *shape)) for shape in ((2, 1), (2,), (1, 2), (1,), (1,), (1,)))
+    with jax.enable_x64(True):
+        params = Layer(jnp.asarray(w1), jnp.asarray(b1)), Layer(jnp.asarray(w2), jnp.asarray(b2))
+        paths, measured = chain.two_paths(params, jnp.asarray(a), jnp.asarray(y))
+    sigma = lambda z: 1 / (1 + np.exp(-z))  # noqa: E731
+    middle = sigma(w1[:, :, 0] * a + b1)
+    last = sigma(np.sum(w2[:, 0] * middle, axis=1, keepdims=True) + b2)
+    expected = w1[:, :, 0] * middle * (1 - middle) * w2[:, 0] * last * (1 - last) * 2 * (last - y)
+    np.testing.assert_allclose(paths, expected, rtol=1e-10)
+    np.testing.assert_allclose(measured, expected.sum(axis=1), rtol=1e-6)
+
+
+def test_the_tree_has_the_numbers_of_the_last_layer(measured):
+    tree, nudged = measured.tree, measured.nudged
+    z = tree["w"] * tree["a before"] + tree["b"]
+    assert tree["z"] == pytest.approx(z)
+    assert tree["a"] == pytest.approx(1 / (1 + np.exp(-z)))
+    assert tree["C"] == pytest.approx((tree["a"] - tree["y"]) ** 2)
+    assert nudged["w"] - tree["w"] == pytest.approx(chain.NUDGE)
+    assert nudged["z"] - tree["z"] == pytest.approx(chain.NUDGE * tree["a before"])
+    assert (nudged["C"] - tree["C"]) / chain.NUDGE == pytest.approx(measured.links[-1]["measured_dw"])
 
 
 def test_a_product_that_is_wrong_is_found_out(monkeypatch):
@@ -86,13 +115,15 @@ def test_a_product_that_is_wrong_is_found_out(monkeypatch):
     monkeypatch.setattr(chain, "backprop", lambda params, a, y, _: jax.grad(loss)(params, a, y, linear))
     monkeypatch.setattr(chain, "differences", jax.jit(lambda *arguments: differences(*arguments)))  # traced anew
     wrong = chain.measure()
-    assert not chain.judge(wrong).holds
+    assert not chain.judge(wrong).parts["the product is the ratio"]
     assert wrong.slope == pytest.approx(0, abs=0.2)
 
 
 def test_the_figure_names_its_axes(measured):
     figure = chain.draw(measured)
-    assert all(panel.get_xlabel() and panel.get_ylabel() for panel in figure.axes)
-    cells = {text.get_text() for text in figure.axes[0].texts}
+    tree, factors, *others = figure.axes
+    assert all(panel.get_xlabel() and panel.get_ylabel() for panel in (factors, *others))
+    assert f"w = {measured.tree['w']:.3f}  +0.0100" in {text.get_text() for text in tree.texts}
+    cells = {text.get_text() for text in factors.texts}
     assert f"{measured.links[0]['dc_dw']:.3g}" in cells
-    assert len(figure.axes[0].texts) == 9 * 5
+    assert len(factors.texts) == 9 * 5

@@ -51,12 +51,15 @@ def test_the_edge_is_what_the_neuron_sums_up_most_of():
 
 def test_holds_only_where_the_bias_tells_and_no_other_picture_lights_it():
     measured = measure(DATA)._replace(all_lit=0.1, all_lit_without=0.3)
-    assert judge(measured).holds
-    assert not judge(measured._replace(all_lit=0.2)).holds
-    assert not judge(measured._replace(all_lit=0.0)).holds
-    assert not judge(measured._replace(drawn_lit=np.ones(6, bool))).holds
-    assert not judge(measured._replace(drawn_lit=np.zeros(6, bool))).holds
-    assert not judge(measured._replace(drawn_sums=measured.drawn_sums * [0.5, 1, 1, 2, 1, 1])).holds
+    assert judge(measured).verdict == "holds"
+    for changes in ({"all_lit": 0.2}, {"all_lit": 0.0}):
+        assert judge(measured._replace(**changes)).parts == {
+            "it picks up the edge": True,
+            "the bias keeps it quiet": False,
+        }
+    other = measured.drawn_sums * [0.5, 1, 1, 2, 1, 1]
+    for changes in ({"drawn_lit": np.ones(6, bool)}, {"drawn_lit": np.zeros(6, bool)}, {"drawn_sums": other}):
+        assert not judge(measured._replace(**changes)).parts["it picks up the edge"]
 
 
 def test_draws_with_labelled_axes():

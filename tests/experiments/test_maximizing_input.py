@@ -71,11 +71,12 @@ def test_a_network_whose_weights_are_the_digits_can_draw_them():
     centred = MEANS - MEANS.mean(axis=1, keepdims=True)
     able = one((Layer(jnp.float32(centred), jnp.zeros(3)),))
     finding = judge(measure(subject(able)))
-    assert not finding.holds, finding.text
+    assert not finding.parts["what it draws is no digit"], finding.text
     scrawling = one((Layer(-jnp.float32(centred), jnp.zeros(3)),))
     measured = measure(subject(scrawling))
-    assert judge(measured).holds  # but not if the network is less sure of its own images than of digits
-    assert not judge(measured._replace(lit=measured.digits_lit - 0.01)).holds
+    assert judge(measured).verdict == "holds"
+    dim = judge(measured._replace(lit=measured.digits_lit - 0.01))
+    assert dim.parts == {"lit by what it draws": False, "what it draws is no digit": True}
 
 
 def test_draws_every_layer_with_labelled_axes():

@@ -69,15 +69,15 @@ def test_shows_the_surest_mistakes():
 def test_holds_only_where_mistakes_are_unsure_and_near():
     measured = measure(subject())
     forgiven = measured._replace(surer=np.array([0.7, 0.9]), second=np.array([0.5, 0.7]))
-    assert judge(forgiven).holds
+    assert judge(forgiven).verdict == "holds"
     assert "80% of pairs" in judge(forgiven).text
-    assert not judge(forgiven._replace(surer=np.array([0.5, 0.9]))).holds
-    assert not judge(forgiven._replace(second=np.array([0.3, 0.5]))).holds
+    assert not judge(forgiven._replace(surer=np.array([0.5, 0.9]))).parts["less sure of its mistakes"]
+    assert not judge(forgiven._replace(second=np.array([0.3, 0.7]))).parts["the right digit is its second choice"]
 
 
 def test_one_network_shares_with_none():
     measured = measure(subject(members=1))
-    assert "all" not in judge(measured).text
+    assert "All" not in judge(measured).text
     draw(measured)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlp_jax.data import Dataset, Examples
-from mlp_jax.experiments import shuffled_labels
+from mlp_jax.experiments import claim_of, shuffled_labels
 
 EPOCHS = 25
 LABELS = np.repeat([0, 1, 1], 20)  # twice as many of one class
@@ -43,39 +43,54 @@ def test_guessing_is_as_good_as_the_classes_are_frequent(measured):
 
 def test_straightness_is_what_least_squares_leaves_no_residue_of():
     draw = np.random.default_rng(0)
-    for curve in (draw.normal(size=9), np.exp(-np.arange(12.0)), 3 - 0.1 * np.arange(5)):
-        _, residue, *_ = np.polyfit(np.arange(len(curve)), curve, 1, full=True)
-        expected = 1 - residue[0] / (len(curve) * curve.var())
-        assert shuffled_labels.straightness(curve) == pytest.approx(expected)
+    rows = np.stack([draw.normal(size=12), np.exp(-np.arange(12.0))])
+    accuracy = np.tile(np.linspace(0.1, 1, 12), (2, 1))  # 90 % in the eleventh epoch
+    straight, found = shuffled_labels.straightness(shuffled_labels.Curves(rows, accuracy, np.zeros(2)))
+    np.testing.assert_allclose(straight, 1)
+    for curve, share in zip(rows[:, :11], found, strict=True):
+        _, residue, *_ = np.polyfit(np.arange(11), curve, 1, full=True)
+        assert share == pytest.approx(1 - residue[0] / (11 * curve.var()))
 
 
 def test_epochs_are_counted_to_the_first_that_is_good_enough():
     accuracy = np.array([[0.5, 0.99, 0.98], [1.0, 1.0, 1.0], [0.1, 0.2, 0.98]])
-    np.testing.assert_array_equal(shuffled_labels.epochs_to_learn(accuracy), [2, 1, np.inf])
+    np.testing.assert_array_equal(shuffled_labels.epochs_to(0.99, accuracy), [2, 1, np.inf])
 
 
-def curves(epochs, test, bend):
-    """Curves that reach 100 % in the last epoch; the cost falls like a power of the epochs left."""
-    cost = 2.3 * np.linspace(1, 0.01, epochs)[None] ** bend
-    accuracy = np.append(np.full(epochs - 1, 0.5), 1.0)[None]
-    return shuffled_labels.Curves(cost, accuracy, np.array([test]), np.array([shuffled_labels.straightness(cost[0])]))
+def curves(epochs, test, bend, first=None, last=1.0):
+    """Curves that reach their last accuracy in the last epoch; cost and accuracy go like a power of the epochs left."""
+    left = np.linspace(1, 0, epochs)[None] ** bend
+    accuracy = last - (last - 0.1) * left
+    if first is not None:
+        accuracy[0, 0] = first
+    return shuffled_labels.Curves(2.3 * left, accuracy, np.array([test]))
+
+
+NAMES = list(claim_of("shuffled-labels").criteria)
+FAST = curves(6, 0.9, 4, first=0.8)
 
 
 @pytest.mark.parametrize(
-    ("epochs", "test", "bend", "holds"),
-    [(50, 0.1, 1, True), (12, 0.1, 1, False), (50, 0.3, 1, False), (50, 0.1, 5, False)],
-    ids=["all as claimed", "fast", "better than chance", "along a curve"],
+    ("true", "shuffled", "fails"),
+    [
+        (FAST, curves(50, 0.1, 1), None),
+        (FAST, curves(50, 0.1, 1, last=0.95), {"learned by heart", "slowly"}),
+        (FAST, curves(12, 0.1, 1), {"slowly"}),
+        (FAST, curves(60, 0.1, 0.1), {"almost in a line"}),
+        (curves(6, 0.9, 1), curves(50, 0.1, 1), {"fast with true labels"}),
+        (FAST, curves(50, 0.3, 1), {"no better than chance on test images"}),
+    ],
 )
-def test_each_part_of_the_claim_can_fail(epochs, test, bend, holds):
-    numbers = shuffled_labels.Measurement(curves(6, 0.9, 4), curves(epochs, test, bend), 5000, 0.1, 2.3)
-    finding = shuffled_labels.judge(numbers)
-    assert finding.holds is holds
-    assert f"in {epochs} epochs" in finding.text
+def test_each_part_of_the_claim_can_fail(true, shuffled, fails):
+    finding = shuffled_labels.judge(shuffled_labels.Measurement(true, shuffled, 5000, 100, 0.1, 2.3))
+    assert list(finding.parts) == NAMES
+    assert {name for name, holds in finding.parts.items() if not holds} == (fails or set())
 
 
 def test_labels_that_are_not_learned_refute_it(measured):
-    assert not shuffled_labels.judge(measured).holds
-    assert "at best" in shuffled_labels.judge(measured).text
+    finding = shuffled_labels.judge(measured)
+    assert not finding.parts["learned by heart"]
+    assert "at best" in finding.text
 
 
 def test_the_figure_names_its_axes(measured):

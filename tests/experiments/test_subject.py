@@ -21,15 +21,22 @@ def measure(name, data):
     "name",
     [
         "accuracy",
+        "how-much-data",
+        "learning",
+        "moved",
         "shuffled-labels",
         "minima",
         "descent",
+        "same-place",
+        "binary",
         "gradient-size",
         "noise",
         "mistakes",
         "maximizing-input",
         "one-example",
         "hand-set",
+        "by-hand",
+        "layer-three",
     ],
 )
 def test_what_needs_classes_says_so_of_numbers(name):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax.experiments import valley
+from mlp_jax.experiments import claim_of, valley
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_descent_in_a_parabola_is_a_geometric_series():
     factor = 1 - valley.RATE * np.array([2, 6])
     np.testing.assert_allclose(paths, starts[:, None] * factor**step, atol=1e-12)
 
-    fixed = np.asarray(valley.descend(lambda x, y: x**2 + 3 * y**2, jnp.asarray(starts), 0.1))
+    fixed = np.asarray(valley.descend(lambda x, y: x**2 + 3 * y**2, jnp.asarray(starts), length=0.1))
     np.testing.assert_allclose(np.linalg.norm(np.diff(fixed, axis=1), axis=-1), 0.1, rtol=1e-9)
 
 
@@ -80,18 +80,38 @@ def test_steps_are_held_against_the_last_one_near_a_minimum_only():
 
 def test_the_finding(measured):
     found = valley.judge(measured)
-    assert found.holds
-    assert "3 of 3 minima" in found.text
-    assert "4 of 4 minima" in found.text
+    assert found.verdict == "holds"
+    assert list(found.parts) == list(claim_of("valley").criteria)
     lost = measured.line_distances.copy()
     lost[3] = 0.1
-    for refuted in (
-        measured._replace(line_distances=lost),
-        measured._replace(plane_ends=np.zeros_like(measured.plane_ends)),
-        measured._replace(shortening=0.99),
-    ):
-        assert not valley.judge(refuted).holds
+    changes = (
+        {"line_distances": lost},
+        {"plane_ends": np.zeros_like(measured.plane_ends)},
+        {"shortening": 0.99},
+        {"crossed": 0.1},
+    )
+    for name, change in zip(found.parts, changes, strict=True):
+        parts = valley.judge(measured._replace(**change)).parts
+        assert [part for part, holds in parts.items() if not holds] == [name]
     assert "220 of 221" in valley.judge(measured._replace(line_distances=lost)).text
+
+
+def test_thresholds_are_one_and_two_over_the_curvature(measured):
+    """The curvature from differences of the cost, without any derivative."""
+    for number, place in enumerate(measured.line_minima):
+        left, here, right = valley.cost_on_line(place + np.array([-1e-4, 0, 1e-4]))
+        curvature = (left - 2 * here + right) / 1e-8
+        assert measured.curvatures[number] == pytest.approx(curvature, rel=1e-4)
+        across = measured.rates[np.argmax(measured.crossing[:, number] > 0.5)]
+        assert across == pytest.approx(1 / curvature, rel=0.1)
+        assert (measured.arriving[measured.rates < 1.9 / curvature][3:, number] == 1).all()
+        if (beyond := measured.rates > 2.1 / curvature).any():
+            assert measured.arriving[beyond, number].max() < 0.1
+
+
+def test_a_path_crosses_a_place_only_from_one_side_to_the_other():
+    paths = np.array([[2.0, 1.5, 1.1], [2.0, 0.5, 0.9], [1.5, 1 - 1e-12, 1.0]])
+    assert valley.crosses(paths, 1.0).tolist() == [False, True, False]
 
 
 def test_the_figure_names_its_axes(measured):

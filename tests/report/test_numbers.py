@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from untrained import SIZES
 
-from mlp_jax import init_params, load_dataset
+from mlp_jax import Layer, init_params, load_dataset
 from mlp_jax.backward import backprop
 from mlp_jax.build import model_of
 from mlp_jax.gradients.nudges import nudges
-from mlp_jax.network import feedforward, loss
+from mlp_jax.network import feedforward, forward_pass, loss
 
 pytestmark = pytest.mark.browser
 EVERY = ("sigmoid", "relu", "leaky_relu", "tanh", "silu", "identity", "softmax")
@@ -96,3 +96,81 @@ def test_what_an_example_wants_of_a_network_with_neurons_switched_off(opened, ma
     }""")
     for slopes, biases in zip(nudged, wanted, strict=True):
         np.testing.assert_allclose(biases, slopes, atol=1e-7)
+
+
+@pytest.mark.parametrize("names", [("sigmoid", "quadratic"), ("softmax", "quadratic"), ("softmax", "cross_entropy")])
+def test_what_each_output_wants_adds_up_to_what_the_example_wants(opened, make_run, float64, names):
+    """Its own wishes: the derivatives of the cost by way of its weighted sum alone, by JAX."""
+    model, label = model_of("sigmoid", *names), 3
+    page = opened(make_run(model=("sigmoid", *names)))
+    page.check(f"#wanted input[value='{label}']", force=True)
+    found = page.evaluate("wishesOfOutputs(now.network, forwardPass(now.network, now.inputs), now.targets())")
+    rows, inputs = page.evaluate("[now.network.layers.map((l) => [[...l.weights], [...l.biases]]), [...now.inputs]]")
+    params = tuple(
+        Layer(jnp.reshape(jnp.array(weights), (len(biases), -1)), jnp.array(biases)) for weights, biases in rows
+    )
+    y = jax.nn.one_hot(label, 10, dtype=jnp.float64)
+    _, activations = forward_pass(params, jnp.array(inputs), model)
+    before, last = activations[-2], params[-1]
+
+    def cost_by_way_of(j, layer, before):
+        here = layer.weights @ before + layer.biases
+        kept = jax.lax.stop_gradient(here)
+        only = (Layer(jnp.eye(10), jnp.zeros(10)),)  # from weighted sums to the cost
+        return loss(only, jnp.where(jnp.arange(10) == j, here, kept), y, model)
+
+    for j, wishes in enumerate(found):
+        layer, earlier = jax.grad(cost_by_way_of, (1, 2))(j, last, before)
+        np.testing.assert_allclose(wishes["bias"], -layer.biases[j], rtol=1e-5, atol=1e-12)
+        np.testing.assert_allclose(wishes["weights"], -layer.weights[j], rtol=1e-5, atol=1e-12)
+        np.testing.assert_allclose(wishes["earlier"], -earlier, rtol=1e-5, atol=1e-12)
+        falls = [layer.biases[j] ** 2, jnp.sum(layer.weights**2), jnp.sum(earlier**2)]
+        np.testing.assert_allclose(wishes["falls"], falls, rtol=1e-5, atol=1e-12)
+    summed = np.sum([wishes["earlier"] for wishes in found], axis=0)
+    np.testing.assert_allclose(summed, nudges(params, jnp.array(inputs), y, model)[-1].earlier, rtol=1e-5, atol=1e-12)
+
+
+def test_what_other_answers_would_cost(opened, make_run):
+    page = opened(make_run())
+    answers = {(1, 0, 9): 0, (0.1, 0.1, 9): 0.9, (0.5, 0.5, 9): 2.5, (0, 1, 1): 2}
+    for model in (("sigmoid", "quadratic"), ("sigmoid", "cross_entropy"), ("softmax", "cross_entropy")):
+        names = dict(zip(("output", "cost"), model, strict=True))
+        for (right, others, count), quadratic in answers.items():
+            said = page.evaluate(
+                "([names, ...answer]) => costOfAnswer(names, ...answer)", [names, right, others, count]
+            )
+            with np.errstate(divide="ignore"):
+                alike = count * np.log1p(-others) if model[0] == "sigmoid" else 0
+                expected = quadratic if model[1] == "quadratic" else -np.log(right) - alike
+            assert said == pytest.approx(expected)
+    page.evaluate("drawCosts()")
+    shown = page.locator("#costs .number").all_text_contents()[1:]
+    assert shown == ["0.000", "0.900", "2.500", "2.000"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_chain_rule_of_the_two_small_networks(opened, make_run, float64, seed):
+    page, rng = opened(make_run()), np.random.default_rng(seed)
+    names = ["w", "p", "b", "y", "w0", "w1", "v0", "v1"]
+    at = dict(zip(names, rng.normal(size=len(names)).tolist(), strict=True))
+
+    def of_one(w, b, p):
+        return (jax.nn.sigmoid(w * p + b) - at["y"]) ** 2
+
+    def of_two(p0, p1):  # the same activation, as each of the middle neurons hears it
+        z = at["v0"] * jax.nn.sigmoid(at["w0"] * p0) + at["v1"] * jax.nn.sigmoid(at["w1"] * p1)
+        return (jax.nn.sigmoid(z) - at["y"]) ** 2
+
+    one, two, nudged = page.evaluate(
+        """(at) => [
+          Object.values(ratiosOfOne(at)).map(productOf),
+          ratiosOfTwo(at).map(productOf),
+          [measured(chainOfOne, at, "w"), measured(chainOfTwo, at, "p")],
+        ]""",
+        at,
+    )
+    np.testing.assert_allclose(one, jax.grad(of_one, (0, 1, 2))(at["w"], at["b"], at["p"]), rtol=1e-10)
+    np.testing.assert_allclose(two, jax.grad(of_two, (0, 1))(at["p"], at["p"]), rtol=1e-10)
+    by_w = (of_one(at["w"] + 0.01, at["b"], at["p"]) - of_one(at["w"], at["b"], at["p"])) / 0.01
+    by_p = (of_two(at["p"] + 0.01, at["p"] + 0.01) - of_two(at["p"], at["p"])) / 0.01
+    np.testing.assert_allclose(nudged, [by_w, by_p], rtol=1e-9)

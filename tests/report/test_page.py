@@ -223,12 +223,12 @@ def test_by_keyboard_alone(opened, trained):
     wanted = "undo-stroke erases previous next mistake noise pen-width centres wanted step take-step bias off paint"
     assert set(wanted.split()) <= reached
     page.focus("#neurons button[tabindex='0']")
-    assert page.text_content("#neuron-name") == "Hidden layer 1, neuron 0"
+    assert page.text_content("#neuron-name") == "Second layer, neuron 0 (params[0])"
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
-    until(page, "byId('neuron-name').textContent === 'Hidden layer 2, neuron 1'")
+    until(page, "byId('neuron-name').textContent === 'Third layer, neuron 1 (params[1])'")
     said = page.evaluate("document.activeElement.getAttribute('aria-label')")
-    assert said.startswith("hidden layer 2, neuron 1: weighted sum")
+    assert said.startswith("third layer, neuron 1 (params[1]): weighted sum")
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
 
@@ -379,6 +379,71 @@ def test_a_bias_a_switch_and_a_brush_change_the_accuracy(opened, trained):
     assert page.evaluate(SAME)
 
 
+def test_a_blank_network_is_painted(opened, make_run):
+    page = opened(make_run())
+    choose(page, 0, 3)
+    page.click("#blank")
+    frame(page)
+    assert page.evaluate("now.network.layers.every((l) => [...l.weights, ...l.biases].every((value) => value === 0))")
+    assert page.locator("#outputs .number").all_text_contents() == ["0.500"] * 10
+    stroke(page, [(0.1, 0.5), (0.9, 0.5)], "#paint")
+    weights = np.array(page.evaluate("[...row(now.network.layers[0], 3)]")).reshape(28, 28)
+    kept = page.evaluate("largest(row(now.kept[0], 3))")
+    np.testing.assert_allclose(weights[13:15, 4:24], kept)
+    assert not weights[:11].any()
+    page.click("#reset")
+    frame(page)
+    assert page.evaluate(SAME)
+
+
+def test_each_output_has_its_own_wishes(opened, trained):
+    page = opened(trained)
+    page.click("#mistake")
+    frame(page)
+    assert (
+        page.text_content("#each-title")
+        == "What each output wants of the third layer (params[1]), before it is added up"
+    )
+    assert page.evaluate("[byId('wishes').width, byId('wishes').height]") == [12, 16]
+    wanted = page.evaluate("now.wanted")
+    assert page.text_content("#avenues-title") == f"The three avenues of output {wanted}"
+    said = int(page.text_content("#answer"))
+    page.check(f"#picked input[value='{said}']", force=True)
+    frame(page)
+    assert page.text_content("#avenues-title") == f"The three avenues of output {said}"
+    a, bias, slope = page.evaluate(f"""[
+      outputsOf(now.pass)[{said}], wantedNow()[LAST].biases[{said}],
+      ACTIVATIONS.sigmoid.derivative(now.pass.sums[LAST][{said}]),
+    ]""")
+    assert bias == pytest.approx(-2 * a * slope)
+    assert "and its bias by" in page.text_content("#slope")
+    shares = [int(text.split(", ")[-1].split(" %")[0]) for text in page.locator("#avenues .wishes").all_text_contents()]
+    assert len(shares) == 3
+    assert sum(shares) == pytest.approx(100, abs=1)
+    page.click("#next")
+    frame(page)
+    assert page.text_content("#avenues-title") == f"The three avenues of output {page.evaluate('now.wanted')}"
+
+
+def test_the_chain_rule_moves_along_its_lines(opened, make_run):
+    page = opened(make_run())
+    page.focus("#chain-tree input[data-name='w']")
+    frame(page)
+    shown = page.locator("#chain-tree output").all_text_contents()
+    page.keyboard.press("ArrowRight")
+    frame(page)
+    now = page.locator("#chain-tree output").all_text_contents()
+    moved = [one != other for one, other in zip(shown, now, strict=True)]
+    assert moved == [True, False, False, True, True, False, True]  # w, z, a and C; not a(L-1), b and y
+    product, nudged = (page.locator("#chain-ratios tr").nth(at).locator("td").first for at in (4, 5))
+    assert number(product.text_content()) == pytest.approx(number(nudged.text_content()), abs=0.01)
+    page.click("#chain-modes label:nth-of-type(2)")
+    frame(page)
+    *_, products, total, _ = page.locator("#chain-ratios tr").all()
+    products = [number(text) for text in products.locator("td").all_text_contents()]
+    assert sum(products) == pytest.approx(number(total.locator("td").text_content()), abs=2e-3)
+
+
 def test_a_weight_of_a_later_layer_has_a_slider(opened, make_run):
     page = opened(make_run())
     choose(page, 1, 4)
@@ -400,7 +465,8 @@ def test_the_accuracy_of_the_sample_is_that_of_the_package(opened, trained):
 
 def test_how_it_learned(opened, make_run):
     page = opened(make_run())
-    assert page.locator("#curves svg").count() == 2
+    assert page.locator("#curves figure > svg").count() == 2
+    assert not page.is_visible("#beginning")  # these parameters are not those that its seed makes
     page.focus("#epoch")
     pictures = []
     for _ in range(3):
@@ -411,6 +477,15 @@ def test_how_it_learned(opened, make_run):
     settings = dict(zip(*(page.locator(f"#settings {tag}").all_text_contents() for tag in ("dt", "dd")), strict=True))
     assert settings["sizes"] == "784, 16, 16, 10"
     assert not page.locator("#command-place").is_visible()  # this run was not trained by the command
+
+
+def test_curves_begin_at_epoch_0(opened, trained):
+    page = opened(trained)
+    for label in [chart.get_attribute("aria-label") for chart in page.locator("#curves figure > svg").all()]:
+        assert [label.count(text) for text in ("after epoch 0", "after epoch 10", "test", "training")] == [2, 2, 2, 2]
+    page.uncheck("#beginning")
+    for label in [chart.get_attribute("aria-label") for chart in page.locator("#curves figure > svg").all()]:
+        assert [label.count(text) for text in ("after epoch 1,", "after epoch 0")] == [2, 0]
 
 
 def test_the_command_that_made_it(opened, trained):
@@ -435,13 +510,18 @@ def test_a_cell_of_the_confusion_matrix_opens_its_images(opened, trained):
 
 def test_experiments_stand_in_a_section_of_their_own(opened, make_run):
     directory = make_run()
-    said = {"claim": "it learns", "source": "lesson 1", "finding": "it does", "holds": True, "numbers": {}}
+    said = {"claim": "it learns", "source": "lesson 1", "verdict": "holds in part", "finding": "it does", "numbers": {}}
+    said |= {"parts": {"fast": True, "well": False}, "criteria": {"fast": "in a minute", "well": "above 99 %"}}
     (directory / "noise.json").write_text(json.dumps(said))
     Image.new("RGB", (40, 30), "red").save(directory / "noise.png")
     page = opened(directory)
     assert page.is_visible("#to-experiments")
     assert page.text_content("#experiments h3") == "It learns"
-    assert "holds" in page.text_content("#experiments article")
+    assert page.text_content("#experiments article > p") == "noise, lesson 1: holds in part"
+    assert page.locator("#experiments li").all_text_contents() == [
+        "fast: holds. Criterion: in a minute.",
+        "well: does not hold. Criterion: above 99 %.",
+    ]
     page.locator("#experiments img").scroll_into_view_if_needed()
     until(page, "document.querySelector('#experiments img').naturalWidth === 40")
 

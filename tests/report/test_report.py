@@ -7,15 +7,20 @@ import re
 import shlex
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from mlp_jax import load_params
+from mlp_jax import Model, evaluate, init_params, load_dataset, load_params
 from mlp_jax.cli import main
 from mlp_jax.config import command_of
 from mlp_jax.runs import Run
+
+EXPERIMENT = {"claim": "c", "source": "s", "verdict": "holds", "finding": "f"}
+EXPERIMENT |= {"parts": {"p": True}, "criteria": {"p": "more than half"}}
+"""What an experiment's file says, without its numbers."""
 
 
 def payload_of(path):
@@ -66,6 +71,40 @@ def test_parameters_stand_in_it_as_they_are(make_small, report):
     np.testing.assert_array_equal(there, np.concatenate([np.ravel(leaf) for layer in params for leaf in layer]))
 
 
+def before_training(config):
+    """The parameters that training began with, one network at a time."""
+    return init_params(jax.random.key(config["seed"]), config["sizes"], standard_normal=config["standard_normal"])
+
+
+@pytest.mark.parametrize("flags", ["", "--standard-normal --seed 3 --validation 100"])
+def test_curves_begin_before_training(tmp_path, few_digits, report, flags):
+    run = tmp_path / "run"
+    small = f"--data {few_digits} --sizes 784 6 10 --epochs 4 --batch-size 20 {flags}"
+    assert main(["train", *small.split(), "--out", str(run)]) == 0
+    start, *lines = payload_of(report(run))["metrics"]
+    config, dataset = Run.open(run).config, load_dataset(few_digits)
+    if config["validation"]:
+        dataset = dataset.held_out(config["validation"])
+    for line, params in (start, before_training(config)), (lines[-1], load_params(run / "params.safetensors")):
+        test, count = evaluate(params, dataset.test, Model()), min(len(dataset.train), len(dataset.test))
+        some = dataset.train.rows(np.arange(count) * len(dataset.train) // count)
+        assert line["test_accuracy"] == pytest.approx(test.score)
+        assert line["test_loss"] == pytest.approx(test.loss, rel=1e-5)
+        assert line["train_accuracy"] == pytest.approx(evaluate(params, some, Model()).score)
+    assert start["loss"] == pytest.approx(evaluate(before_training(config), some, Model()).loss, rel=1e-5)
+    assert [start["epoch"], *(line["epoch"] for line in lines)] == [0, 1, 2, 3, 4]
+
+
+def test_a_run_of_other_initial_parameters_than_its_settings_say_has_no_epoch_0(make_small, report):
+    run = make_small()
+    assert [line["epoch"] for line in payload_of(report(run))["metrics"]] == [1, 2]
+    (run / "snapshots.npz").unlink()  # nothing is left that could disagree
+    assert [line["epoch"] for line in payload_of(report(run))["metrics"]] == [0, 1, 2]
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"seed": None}))
+    assert [line["epoch"] for line in payload_of(report(run))["metrics"]] == [1, 2]
+
+
 def test_a_network_trained_past_its_last_snapshot_ends_the_scrubber(make_small, report):
     run = make_small()
     assert payload_of(report(run))["snapshots"]["epochs"] == [0, 1, 2]
@@ -77,7 +116,8 @@ def test_a_network_trained_past_its_last_snapshot_ends_the_scrubber(make_small, 
 def test_names_from_files_are_escaped(make_small, report, tmp_path):
     run = make_small("<script>alert(1)<")
     text = "</script><script>alert(2)</script><!--"
-    experiment = {"claim": text, "source": text, "finding": text, "holds": True}
+    experiment = {"parts": {text: True}, "criteria": {text: text}}
+    experiment |= dict.fromkeys(("claim", "source", "verdict", "finding"), text)
     (run / "noise.json").write_text(json.dumps(experiment))
     path = report(run)
     page = path.read_text()
@@ -94,8 +134,7 @@ def test_figures_keep_their_colours(make_small, report):
     drawn[:100] = levels[:, None]  # weights from black to white
     drawn[100:200, :, :2] = levels[:, None]  # and from blue to white
     drawn[250, :8] = (255, 128, 0)  # a short thin line in a colour that is nowhere else
-    experiment = {"claim": "", "source": "", "finding": "", "holds": True}
-    (run / "noise.json").write_text(json.dumps(experiment))
+    (run / "noise.json").write_text(json.dumps(EXPERIMENT))
     Image.fromarray(drawn).save(run / "noise.png")
     [shown] = payload_of(report(run))["experiments"]
     with Image.open(io.BytesIO(base64.b64decode(shown["figure"]))) as figure:
@@ -148,12 +187,14 @@ def test_a_network_too_large_to_look_at_is_refused(make_small, capsys, monkeypat
         ("metrics.jsonl", b'{"epoch": 1}\n'),
         ("metrics.jsonl", b'{"epoch": Infinity, "loss": 1, "test_accuracy": 1}\n'),
         ("noise.json", b"[]"),
+        ("noise.json", json.dumps(EXPERIMENT | {"parts": ["p"]}).encode()),
+        ("noise.json", json.dumps(EXPERIMENT | {"criteria": {}}).encode()),
         ("noise.png", b"no PNG"),
     ],
 )
 def test_a_damaged_file_is_named(make_small, capsys, name, content):
     run = make_small()
-    (run / "noise.json").write_text('{"claim": "c", "source": "s", "finding": "f", "holds": true}')
+    (run / "noise.json").write_text(json.dumps(EXPERIMENT))
     (run / name).write_bytes(content)
     assert name in refused(capsys, "report", run)
 

@@ -1,8 +1,7 @@
-"""The table of claims, from files as `mlp-jax experiment all` writes them."""
+"""The findings in Markdown, from files as `mlp-jax experiment all` writes them."""
 
 import importlib
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,13 +37,18 @@ def refused(claims, capsys):
 
 @pytest.fixture
 def found(tmp_path):
-    """A directory with a finding for each experiment, every second one refuted."""
+    """A directory with a finding for each experiment, every second one refuted in its last part."""
     directory = tmp_path / "found"
     directory.mkdir()
     for number, name in enumerate(EXPERIMENTS):
+        claim = claim_of(name)
+        parts = dict.fromkeys(claim.criteria, True) | {list(claim.criteria)[-1]: number % 2 == 0}
         said = {
-            **dict(zip(("claim", "source"), claim_of(name), strict=True)),
-            "holds": number % 2 == 0,
+            "claim": claim.text,
+            "source": claim.source,
+            "criteria": claim.criteria,
+            "verdict": f"verdict {number}",
+            "parts": parts,
             "finding": f"number {number}",
         }
         (directory / f"{name}.json").write_text(json.dumps(said))
@@ -56,34 +60,42 @@ def rewrite(directory, name, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_a_row_for_each_experiment_in_order(found):
+def test_a_row_and_a_section_for_each_experiment_in_order(found):
     result = subprocess.run([sys.executable, str(SCRIPT), str(found)], capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
-    heading, rule, *rows = result.stdout.splitlines()
-    assert heading == "| what the lessons say | what we measured | command |"
-    assert rule == "| --- | --- | --- |"
-    assert len(rows) == len(EXPERIMENTS)
-    for number, (row, name) in enumerate(zip(rows, EXPERIMENTS, strict=True)):
-        verdict = "does not hold" if number % 2 else "holds"
-        claim, source = claim_of(name)
-        assert row == f"| {claim} ({source}) | **{verdict}**: number {number} | `mlp-jax experiment {name}` |"
+    table, *sections = result.stdout.split("\n### ")
+    heading, rule, *rows = table.strip().splitlines()
+    assert heading == "| claim | source | verdict | experiment |"
+    assert rule == "| --- | --- | --- | --- |"
+    assert len(rows) == len(sections) == len(EXPERIMENTS)
+    for number, (row, section, name) in enumerate(zip(rows, sections, EXPERIMENTS, strict=True)):
+        claim = claim_of(name)
+        assert row == f"| {claim.text} | {claim.source} | **verdict {number}** | [`{name}`](#{name}) |"
+        title, *lines = section.strip().splitlines()
+        parts = [line for line in lines if line.startswith("- ")]
+        assert title == name
+        assert lines[-1] == f"Number {number}. `mlp-jax experiment {name}`"
+        assert len(parts) == len(claim.criteria)
+        assert all(line.startswith("- holds: ") for line in parts[:-1])
+        assert parts[-1].startswith("- **does not hold**: *" if number % 2 else "- holds: *")
 
 
-def test_nothing_in_a_finding_ends_its_cell(claims, found):
-    rewrite(found, "noise", finding="|a|\n\nof b \\| c", holds=True)
-    (row,) = (line for line in claims.table_of(found).splitlines() if "experiment noise" in line)
-    assert r"**holds**: \|a\| of b \\\| c |" in row
-    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) == 4
+def test_nothing_in_a_finding_is_markdown(claims, found):
+    rewrite(found, "noise", finding="[0].weights *a*\n\nof b_c < \\d", claim="|a| or b")
+    findings = claims.findings_of(found)
+    assert r"\[0].weights \*a\* of b\_c \< \\d. `mlp-jax" in findings
+    (row,) = (line for line in findings.splitlines() if "(#noise)" in line)
+    assert row.startswith(r"| \|a\| or b | lesson")
 
 
-def test_the_table_goes_between_the_comments(claims, found, tmp_path, capsys):
+def test_the_findings_go_between_the_comments(claims, found, tmp_path, capsys):
     readme = tmp_path / "README.md"
     readme.write_text(README, encoding="utf-8")
     claims.main(found)
-    table = capsys.readouterr().out
+    findings = capsys.readouterr().out
     for _ in range(2):  # once more changes nothing
         claims.main(found, readme)
-        assert readme.read_text(encoding="utf-8") == README.replace("old | table\n", f"\n{table}\n")
+        assert readme.read_text(encoding="utf-8") == README.replace("old | table\n", f"\n{findings}\n")
     assert capsys.readouterr() == ("", "")
 
 
@@ -92,7 +104,7 @@ def test_missing_and_damaged_numbers_are_named(found, tmp_path, refused):
     (found / "noise.json").unlink()
     message = refused(found)
     assert "has no noise.json, chain.json: mlp-jax experiment all --out" in message
-    good = {"claim": "c", "source": "s", "holds": True, "finding": "f"}
+    good = json.loads((found / "accuracy.json").read_text())
     for text in ("{", "[]", json.dumps({"claim": "c"})):
         (found / "chain.json").write_text(text)
         (found / "noise.json").write_text(json.dumps(good))
@@ -112,7 +124,7 @@ def test_missing_and_damaged_numbers_are_named(found, tmp_path, refused):
 def test_a_file_without_a_place_stays_as_it_is(found, tmp_path, refused, text):
     readme = tmp_path / "README.md"
     readme.write_text(text)
-    assert "README.md has no place for the table: expected the lines <!-- claims: begin --> and" in refused(
+    assert "README.md has no place for the findings: expected the lines <!-- claims: begin --> and" in refused(
         found, readme
     )
     assert readme.read_text() == text
