@@ -1,7 +1,13 @@
 """Backpropagation by hand: the chain rule of lesson 4, layer by layer, for a whole batch at once.
 
 The four equations carry Nielsen's names (chapter 2). The first two yield the errors delta = dC_0/dz; everything that a
-backward pass can tell follows from them and the activations.
+backward pass can tell follows from them and the activations. A gradient rule is any function that takes the arguments
+of `backprop` and returns a pytree like the parameters:
+
+    >>> from mlp_jax import GradientRule, backprop
+    >>> def signs(params, inputs, targets, model):
+    ...     return jax.tree.map(jnp.sign, backprop(params, inputs, targets, model))
+    >>> rule: GradientRule = signs
 """
 
 from collections.abc import Callable
@@ -43,6 +49,13 @@ def backprop(
 
     Returns a pytree like `params`, dtypes included: the average over the examples of each one's gradient. Raises
     ValueError for shapes that do not fit.
+
+    >>> from mlp_jax import Model, backprop, init_params, loss
+    >>> params, inputs, targets = init_params(jax.random.key(0), (2, 3, 1)), jnp.array([0.5, 1.0]), jnp.array([1.0])
+    >>> by_hand = backprop(params, inputs, targets, Model())
+    >>> automatic = jax.grad(loss)(params, inputs, targets, Model())
+    >>> bool(jnp.allclose(by_hand[0].weights, automatic[0].weights, rtol=1e-4))
+    True
     """
     deltas, activations = deltas_and_activations(params, inputs, targets, model)
     return average_gradient(params, deltas, activations, weights)

@@ -79,7 +79,7 @@ def learning_rate_of(settings: Train) -> float:
 
 
 def optimizer_of(settings: Train | Sweep, steps: int) -> optax.GradientTransformation:
-    """The optimiser, for a training of so many updates. That of a sweep has the first learning rate.
+    """The optimiser for a training of `steps` updates. That of a sweep has the first learning rate.
 
     Raises ValueError for an optimiser, a learning rate (each one of a sweep), or a weight decay that cannot be.
     """

@@ -1,8 +1,17 @@
 """Cost functions: how far the activations a of one example are from the wanted outputs y.
 
-Each is a pair of plain functions, so one of your own needs no registration::
+Each is a pair of plain functions, its value and its derivative:
 
-    absolute = Cost(lambda a, y: abs(a - y).sum(-1), lambda a, y: jnp.sign(a - y))
+    >>> from mlp_jax import cross_entropy, quadratic
+    >>> a, y = jnp.array([0.5, 0.5]), jnp.array([1.0, 0.0])
+    >>> for cost in (quadratic, cross_entropy):
+    ...     print(f"{cost!r:13} {cost.value(a, y):.3f}", cost.derivative(a, y))
+    quadratic     0.500 [-1.  1.]
+    cross_entropy 1.386 [-2.  2.]
+
+One of your own is made in a line, and needs no registration:
+
+    >>> absolute = Cost(lambda a, y: abs(a - y).sum(-1), lambda a, y: jnp.sign(a - y))
 """
 
 from collections.abc import Callable
@@ -13,7 +22,7 @@ import jax.numpy as jnp
 from jax.scipy.special import xlog1py, xlogy
 from jaxtyping import Array
 
-from mlp_jax.activations import INFINITY, Activation, gradient_through, sigmoid, softmax
+from mlp_jax.activations import INFINITY, Activation, gradient_through, name_among, sigmoid, softmax
 
 
 class Cost(NamedTuple):
@@ -23,9 +32,12 @@ class Cost(NamedTuple):
     derivative: dC_0/da, (*batch, n).
     domain: the interval that activations must lie in for the cost to have a meaning.
     closed_forms: triples of an output activation, the cost after it, and that same cost written as a function of the
-        weighted sums z: `value(z, y)` and `derivative(z, y)` = dC_0/dz. They are for costs whose two steps, first
-        a = sigma(z) and then C_0(a, y), would lose what the whole keeps: the logarithm of an activation that has
-        rounded to 0, say.
+        weighted sums z: `value(z, y)` and `derivative(z, y)` = dC_0/dz. Give one if the two steps a = sigma(z) and
+        C_0(a, y) lose digits that the whole keeps: an activation may round to 0 before its logarithm is taken.
+
+    >>> cubic = Cost(lambda a, y: (abs(a - y) ** 3).sum(-1), lambda a, y: 3 * (a - y) * abs(a - y))
+    >>> float(cubic.value(jnp.array([3.0, 1.0]), jnp.array([1.0, 1.0])))
+    8.0
     """
 
     value: Callable[[Array, Array], Array]
@@ -33,10 +45,18 @@ class Cost(NamedTuple):
     domain: tuple[float, float] = (-INFINITY, INFINITY)
     closed_forms: "tuple[tuple[Activation, Cost, Cost], ...]" = ()
 
-    def after(self, output: Activation) -> "Cost":
-        """This cost as a function of the weighted sums z that `output` makes activations of.
+    @property
+    def name(self) -> str:
+        """Its name in this module; any other's has a dot: the module and the name of its value."""
+        return name_among(globals(), self)
 
-        The derivative of what is returned is dC_0/dz, the error delta of the last layer.
+    def __repr__(self) -> str:
+        return self.name
+
+    def after(self, output: Activation) -> "Cost":
+        """This cost as a function of the weighted sums z before the activation function `output`.
+
+        Its derivative is dC_0/dz, the error delta of the last layer.
         """
         for activation, _, closed_form in self.closed_forms:
             if activation == output:
@@ -118,6 +138,6 @@ cross_entropy = Cost(
 """-sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)]: each output a yes or no of its own (Nielsen, chapter 3).
 
 After softmax, whose activations are one distribution over the outputs, it is that distribution's: -sum_j y_j ln a_j.
-Targets lie from 0 to 1, ends included. Where one is above 0 and its activation 0, or below 1 and its activation 1, the
-cost of these activations is infinite, and so is its derivative; that of the weighted sums is not.
+Targets lie from 0 to 1, ends included. If a target is above 0 and its activation is 0, or below 1 and its activation
+is 1, the cost and its derivative are infinite. As functions of the weighted sums they stay finite.
 """

@@ -51,6 +51,11 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
 
     Returns copies. Raises ValueError, with the key, for anything else among the tensors, a weight or bias without the
     other, shapes that do not fit together, and numbers that are not floating point, or float64 if JAX has it disabled.
+
+    >>> import numpy as np
+    >>> from mlp_jax import from_torch
+    >>> from_torch({"0.weight": np.ones((3, 2), np.float32), "0.bias": np.zeros(3, np.float32)})
+    (Layer(weights=float32[3, 2], biases=float32[3]),)
     """
     layers, n_in = [], "n_in"
     for name in _in_order(state_dict):
@@ -71,6 +76,12 @@ def to_torch(params: Params) -> "dict[str, torch.Tensor]":
 
     Returns tensors of their own on the CPU, named 0.weight (n_out, n_in), 0.bias (n_out,), 2.weight and so on. Raises
     ImportError without PyTorch.
+
+    With `module = nn.Sequential(nn.Linear(784, 16), nn.Sigmoid(), nn.Linear(16, 10), nn.Sigmoid())`:
+
+    >>> from mlp_jax import init_params, to_torch
+    >>> params = init_params(jax.random.key(0), (784, 16, 10))
+    >>> module.load_state_dict(to_torch(params))  # doctest: +SKIP
     """
     return {
         f"{2 * number}.{kind}": _to_torch(array)

@@ -20,7 +20,7 @@ class Connection:
         self.wait(timeout)
 
     def wait(self, timeout: int | None) -> None:
-        """Wait so many seconds for each message from now on; None for as long as it takes."""
+        """Set how many seconds to wait for each message; None for no limit."""
         self._timeout = timeout
         self._connection.settimeout(timeout)
 

@@ -1,5 +1,7 @@
 """The network against NumPy, written out example by example, and its behaviour under JAX's transformations."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +16,11 @@ from problems import (
 )
 
 from mlp_jax import (
+    Activation,
     Layer,
     Model,
     backprop,
+    cross_entropy,
     feedforward,
     forward_pass,
     identity,
@@ -25,6 +29,7 @@ from mlp_jax import (
     predict,
     relu,
     sigmoid,
+    softmax,
 )
 from mlp_jax.network import as_inputs, as_targets
 
@@ -190,8 +195,15 @@ BAD = {
     r"inputs have shape \(2, 28, 28\), but the network has 5 input neurons": (GOOD, np.ones((2, 28, 28)), TARGETS),
     r"inputs have shape \(\)": (GOOD, np.float32(1), TARGETS),
     r"inputs have shape \(0, 5\): there is no example": (GOOD, np.ones((0, 5)), np.ones((0, 3))),
-    "inputs are uint8: expected floating point; as_inputs makes them": (GOOD, np.ones((2, 5), np.uint8), TARGETS),
-    r"targets have shape \(2,\), but the outputs have \(2, 3\)": (GOOD, INPUTS, np.ones(2)),
+    r"inputs have shape \(5, 1\), .* expected \(\.\.\., 5\), as inputs\.reshape\(-1, 5\) makes it": (
+        GOOD,
+        np.ones((5, 1)),
+        TARGETS,
+    ),
+    "inputs are uint8: expected floating point; divide pixels by 255.0": (GOOD, np.ones((2, 5), np.uint8), TARGETS),
+    "inputs are int32: expected floating point; convert them": (GOOD, np.ones((2, 5), np.int32), TARGETS),
+    r"targets have shape \(2,\), but the outputs have \(2, 3\): give one wanted": (GOOD, INPUTS, np.ones(2)),
+    r"targets have shape \(2,\), .* jax\.nn\.one_hot\(classes, 3\) makes": (GOOD, INPUTS, np.array([0, 2])),
     r"targets have shape \(3,\), but the outputs have \(2, 3\)": (GOOD, INPUTS, np.ones(3)),
 }
 
@@ -214,3 +226,17 @@ def test_classes_of_few_bits_are_one_hot_among_more_outputs_than_their_type_coun
     """JAX counts the outputs in the type of the classes: of 300, uint8 would find class 3 at 3 and at 259."""
     params = (Layer(jnp.zeros((300, 1)), jnp.zeros(300)),)
     np.testing.assert_array_equal(np.flatnonzero(as_targets(np.uint8([3]), params)), [3])
+
+
+def test_what_a_cell_shows_are_names_and_shapes():
+    params = init_params(KEY, (5, 3))
+    assert repr(params) == "(Layer(weights=float32[3, 5], biases=float32[3]),)"
+    assert repr(Model(relu, softmax, cross_entropy)) == "Model(hidden=relu, output=softmax, cost=cross_entropy)"
+    own = Activation(jax.nn.relu6, jnp.sign)
+    assert repr(Model(own)).startswith("Model(hidden=jax._src.nn.functions.relu6, output=sigmoid")
+    seen = []
+    jax.make_jaxpr(lambda params: seen.append(repr(params)))(params)
+    assert seen == [repr(params)]
+    assert repr(Layer(None, 0.5)) == "Layer(weights=None, biases=0.5)"
+    assert repr(jax.tree.map(lambda _: object, params)[0]) == "Layer(weights=<class 'object'>, biases=<class 'object'>)"
+    assert jax.tree.all(jax.tree.map(np.array_equal, pickle.loads(pickle.dumps(params)), params))

@@ -7,13 +7,22 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlp_jax.network import described
+
 FLOATS = (np.float16, np.float32, np.float64)
 CLASSES = 2**20  # a larger class is damage or no class
 PIECE = 2**20  # numbers checked at once, so that a mapped file is never in memory as a whole
 
 
 class DatasetError(ValueError):
-    """Data that cannot be used; the message says what is wrong with it, and where."""
+    """Data that cannot be used; the message names the fault and the file or array.
+
+    >>> try:
+    ...     Dataset(train=Examples(np.ones((2, 3)), np.array([0])), test=Examples(np.ones((2, 3)), np.array([0, 1])))
+    ... except DatasetError as error:
+    ...     print(str(error)[:55])
+    train.targets are int64 of shape (1,) for 2 examples: e
+    """
 
 
 @jax.tree_util.register_dataclass
@@ -38,6 +47,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def __repr__(self) -> str:
+        weights = "" if self.weights is None else f", weights={described(self.weights)}"
+        return f"Examples(inputs={described(self.inputs)}, targets={described(self.targets)}{weights})"
 
     def rows(self, rows: Any) -> "Examples":
         """Some of the examples: a slice, or an array of row numbers."""
@@ -66,6 +79,11 @@ class Dataset:
         of class_names; without names, the largest class plus one.
 
     Raises DatasetError if the two parts or the names do not fit together, and for what `check_examples` refuses.
+
+    >>> examples = Examples(np.array([[0.5, -1.0], [2.0, 0.0]]), np.array([1, 0]))
+    >>> dataset = Dataset(train=examples, test=examples, class_names=("no", "yes"))
+    >>> dataset.n_in, dataset.n_out, dataset.first(1).train
+    (2, 2, Examples(inputs=float64[1, 2], targets=int64[1]))
     """
 
     train: Examples
@@ -116,6 +134,13 @@ class Dataset:
             _check_classes(part, examples.targets, n_out)
         return n_out
 
+    def __repr__(self) -> str:
+        parts = {name: value for name, value in vars(self).items() if value is not None}
+        for name in ("class_names", "feature_names"):
+            if len(parts.get(name, ())) > 10:
+                parts[name] = f"<{len(parts[name])} names>"
+        return f"Dataset({', '.join(f'{name}={value}' for name, value in parts.items())})"
+
     @property
     def n_in(self) -> int:
         """How many numbers an input has."""
@@ -152,14 +177,25 @@ class Dataset:
         return replace(self, train=self.train.rows(np.setdiff1d(order, out)), test=self.train.rows(out))
 
 
+def check_dataset(dataset: Dataset) -> None:
+    """Raises DatasetError, which says how to make one, for anything that is no Dataset."""
+    if isinstance(dataset, Dataset):
+        return
+    given, expected = f"the dataset is of type {type(dataset).__name__}", "Dataset(train=examples, test=others)"
+    if not isinstance(dataset, Examples):
+        expected = "Dataset(train=Examples(inputs, targets), test=Examples(inputs, targets))"
+    raise DatasetError(f"{given}: expected {expected}, or load_dataset(...)")
+
+
 def check_examples(examples: Examples, part: str = "examples", n_out: int | None = None) -> None:
-    """Raises DatasetError, which says what and where, unless a network can learn these examples in NumPy arrays.
+    """Raises DatasetError, naming the array and the fault, unless a network can learn these examples in NumPy arrays.
 
     Refused are other types and shapes, lengths that differ, no examples, inputs or targets that are not finite,
     classes below 0 or from `n_out` on, and weights that are negative, not finite or all 0. part: for the message.
     """
     if not isinstance(examples, Examples):
-        raise DatasetError(f"{part} is of type {type(examples).__name__}: expected Examples(inputs, targets)")
+        expected = "its part train or test" if isinstance(examples, Dataset) else "Examples(inputs, targets)"
+        raise DatasetError(f"{part} is of type {type(examples).__name__}: expected {expected}")
     inputs, targets, weights = examples.inputs, examples.targets, examples.weights
     for name, array in ("inputs", inputs), ("targets", targets), ("weights", weights):
         if (array is not None or name != "weights") and type(array) not in (np.ndarray, np.memmap):

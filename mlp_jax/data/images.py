@@ -22,6 +22,10 @@ class Digit(NamedTuple):
     pixels: (784,) uint8, 0 for no ink to 255 for full ink.
     inverted: the picture had dark ink on light paper.
     resized: the picture was not 28 x 28, so the digit was cut out, scaled and centred.
+
+    >>> from mlp_jax.data import Digit
+    >>> Digit(np.zeros(784, np.uint8), inverted=False, resized=True).resized
+    True
     """
 
     pixels: UInt8[np.ndarray, "784"]
@@ -37,6 +41,16 @@ def read_digit(path: str | Path) -> Digit:
     has 20 pixels, and placed with its centre of mass in the centre of 28 x 28 (LeCun et al. 1998).
 
     Raises DatasetError, a ValueError, for a file that is missing or not an image, or a picture without ink.
+
+    >>> import tempfile
+    >>> from mlp_jax.data import read_digit
+    >>> picture = Image.new("L", (90, 120), 255)  # white paper
+    >>> picture.paste(0, (40, 20, 50, 100))  # a black stroke, a 1
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     picture.save(f"{directory}/one.png")
+    ...     digit = read_digit(f"{directory}/one.png")
+    >>> digit.pixels.shape, int(digit.pixels.max()), digit.inverted, digit.resized
+    ((784,), 255, True, True)
     """
     try:
         with warnings.catch_warnings(), Image.open(path) as image:

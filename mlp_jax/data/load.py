@@ -43,6 +43,11 @@ def load_dataset(source: str | Path = "mnist", *, part: int = 0, parts: int = 1)
 
     Raises DatasetError, a ValueError, for another source, for data that are damaged or contradict one another, and for
     a part that does not exist.
+
+    >>> from mlp_jax import load_dataset
+    >>> data = load_dataset("mnist")
+    >>> data.train.inputs.shape, data.test.targets[:3].tolist()
+    ((60000, 784), [7, 2, 1])
     """
     if isinstance(source, str) and source.startswith("tfds:"):
         from mlp_jax.data.tfds import read_tfds

@@ -1,4 +1,12 @@
-"""Augmentation: the same training images, changed a little in every epoch."""
+"""Augmentation: the same training images, changed a little in every epoch.
+
+An Augment takes the training inputs and a seed, and returns the inputs of one epoch. `fit` takes one:
+
+    >>> from mlp_jax.data import Augment
+    >>> def brighter(images, seed):
+    ...     return np.minimum(images, 200) + np.uint8(np.random.default_rng(seed).integers(50))
+    >>> augment: Augment = brighter
+"""
 
 from collections.abc import Callable
 
@@ -18,6 +26,12 @@ def shifted(
     shape: height, width and channels of an image. The pixels that come in at an edge are 0.
 
     Returns new images. Raises ValueError for a negative number of pixels, or one that could move an image out of sight.
+
+    >>> from mlp_jax.data import shifted
+    >>> image = np.array([[0, 0, 0, 0, 9, 0, 0, 0, 0]])  # 3 x 3 pixels
+    >>> moved = shifted(image, (0,), shape=(3, 3, 1), pixels=1)
+    >>> moved.shape, int(moved.sum())
+    ((1, 9), 9)
     """
     if not 0 <= pixels < min(shape[:2]):
         raise ValueError(f"images are to be moved by up to {pixels} pixels: expected 0 to {min(shape[:2]) - 1}")

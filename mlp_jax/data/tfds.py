@@ -92,7 +92,7 @@ def _prepare(source: str, name: str, config: str | None, home: Path) -> Path:
     """Lets TFDS prepare the set, and returns its directory. An unfit set is refused before any download."""
     import tensorflow_datasets as tfds
 
-    remedy = "pip install 'mlp_jax[tensorflow]', or set TFDS_DATA_DIR to the directory that holds it prepared"
+    remedy = "pip install -e '.[tensorflow]' in a clone, or set TFDS_DATA_DIR to the directory that holds it prepared"
     try:
         with redirect_stdout(sys.stderr):  # TFDS prints
             configs = tfds.builder_cls(name).builder_configs

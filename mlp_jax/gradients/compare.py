@@ -26,18 +26,29 @@ def compare_gradients(
 ) -> GradientReport:
     """Each gradient compared with the one named as the reference, leaf by leaf, in float64.
 
-    gradients: by name, pytrees of floating-point arrays of any structure, or what `numerical_gradient` returns. The
-        errors of a numerical gradient are allowed for.
-    roundings: how many roundings lie, one after another, behind a number of the gradients: the terms of the longest
-        sums, examples and neurons, added up. Two correct gradients differ by `rounding_bound` of a leaf's largest
-        number at most, unless much larger terms have cancelled in it.
+    gradients: by name, pytrees of floating-point arrays of any structure, or results of `numerical_gradient`, whose
+        errors are allowed for.
+    roundings: how many operations, one after another, round a number of the gradients: the lengths of the longest sums,
+        over examples and neurons, added up. Two correct gradients differ by at most `rounding_bound` of a leaf's
+        largest number, unless much larger terms have cancelled in it.
     noise: for that case a pytree like the reference with a number for each leaf: how much more is tolerated.
 
-    Remarks of the report say, by path, which leaf is missing, has another shape or another type, or is not finite. Of
-    two types the coarser one counts; the difference alone is no disagreement. Raises ValueError for a reference that is
+    Remarks of the report say, by path, which leaf is missing, has another shape or dtype, or is not finite. Of two
+    dtypes the coarser one counts; the difference alone is no disagreement. Raises ValueError for a reference that is
     not among the names, nothing to compare with it, leaves that are not floating point, numerical gradients along
     different directions, or fewer than 1 rounding.
+
+    >>> gradients = {"float32": [np.array([1, 2], np.float32)], "float64": [np.array([1, 2 + 1e-7])]}
+    >>> report = compare_gradients(gradients, reference="float64")
+    >>> report.agree, report.overall["float32"].agrees
+    (True, True)
     """
+    if not isinstance(gradients, Mapping) or not isinstance(reference, str):
+        wrong = gradients if isinstance(reference, str) else reference
+        raise ValueError(
+            f"gradients come by name, and the reference is one of the names, but a {type(wrong).__name__} was given: "
+            'call compare_gradients({"by hand": a, "jax.grad": b}, reference="jax.grad")'
+        )
     if reference not in gradients or len(gradients) < 2:
         raise ValueError(
             f"the reference is {reference!r} and the gradients are {', '.join(map(repr, gradients)) or 'none'}: "
@@ -54,7 +65,10 @@ def compare_gradients(
 
 
 def assert_gradients_match(gradients: Mapping[str, Any], reference: str, *, roundings: int = ROUNDINGS) -> None:
-    """For test suites: raises AssertionError, with the table, unless `compare_gradients` finds that they agree."""
+    """For test suites: raises AssertionError, with the table, unless `compare_gradients` finds that they agree.
+
+    >>> assert_gradients_match({"mine": [np.array([1.0, 2.0])], "exact": [np.array([1.0, 2.0])]}, reference="exact")
+    """
     report = compare_gradients(gradients, reference, roundings=roundings)
     if not report.agree:
         raise AssertionError(f"the gradients do not match\n{report}")
@@ -63,9 +77,12 @@ def assert_gradients_match(gradients: Mapping[str, Any], reference: str, *, roun
 def rounding_bound(eps: float, roundings: int) -> float:
     """The error, as a fraction of a leaf's largest number, up to which rounding explains a difference.
 
-    Rounding errors go up as often as down, so that K of them add up to a few times sqrt(K) eps (Higham and Mary 2019,
-    https://doi.org/10.1137/18M1226312); the few are 4 here. In types coarser than float32 sums are made in float32, and
-    some 16 intermediate results are rounded to the type.
+    Rounding errors go up as often as down, so K of them add up to a few times sqrt(K) eps (Higham and Mary 2019,
+    https://doi.org/10.1137/18M1226312). Here it is 4 times. For dtypes coarser than float32, sums are made in float32,
+    and some 16 intermediate results are rounded to the dtype.
+
+    >>> f"{rounding_bound(2.0**-23, roundings=100):.1e}"  # in float32
+    '4.8e-06'
     """
     if eps <= FLOAT32_EPS:
         return 4 * eps * roundings**0.5
@@ -76,6 +93,9 @@ def angles(gradient: Any, reference: Any) -> tuple[Float[Array, ""], ...]:
     """The angle between two gradients in each layer, weights and biases together, in degrees from 0 to 180.
 
     NaN if a gradient is zero or not finite. It is made of JAX's operations, so it works under `jit`.
+
+    >>> [round(float(angle)) for angle in angles([jnp.array([1.0, 0.0])], [jnp.array([0.0, 2.0])])]
+    [90]
     """
 
     def flat(layer: Any) -> Array:
@@ -85,7 +105,11 @@ def angles(gradient: Any, reference: Any) -> tuple[Float[Array, ""], ...]:
 
 
 def angle_and_norm_ratio(g: np.ndarray, r: np.ndarray) -> tuple[float, float]:
-    """Degrees, and |g| / |r|. NaN if a vector has no direction; but two that are both zero do not differ."""
+    """Degrees, and |g| / |r|. NaN if a vector has no direction; but two zero vectors do not differ.
+
+    >>> angle_and_norm_ratio(np.array([6.0, 0.0]), np.array([3.0, 0.0]))
+    (0.0, 2.0)
+    """
     sizes = [float(np.max(np.abs(vector), initial=0)) for vector in (g, r)]
     if not any(sizes):
         return 0.0, 1.0
@@ -127,7 +151,7 @@ class _Leaf(NamedTuple):
 
 
 def _leaves(gradient: Any, name: str, directions: Any) -> dict[str, _Leaf]:
-    """The leaves by path of a pytree of arrays or of a NumericalGradient, summed along directions if there are any.
+    """The leaves of a pytree of arrays or of a NumericalGradient by path, summed along directions if there are any.
 
     Raises ValueError for a leaf that is not floating point, or measured along other directions.
     """
@@ -200,7 +224,7 @@ def _compare(pair: dict[str, Any], roundings: int, noise: Any) -> tuple[tuple[Co
 
 
 def _compare_leaf(path: str, given: _Leaf, expected: _Leaf, roundings: int, noise: float) -> tuple[Comparison, float]:
-    """The comparison, and the largest error in units of what is tolerated.
+    """The comparison, and the largest error in units of the tolerance.
 
     noise: what is tolerated besides the rounding of `roundings` operations.
     """
@@ -216,7 +240,7 @@ def _compare_leaf(path: str, given: _Leaf, expected: _Leaf, roundings: int, nois
     largest = float(np.max(np.abs(r), where=finite, initial=0))
     rounding = rounding_bound(eps, roundings) * (largest + vanished) + (noise if np.isfinite(noise) else 0.0)
     tolerance = np.broadcast_to(rounding + np.nan_to_num(given.error + expected.error), g.shape)
-    with np.errstate(over="ignore"):  # what is off by more than float64 can say is off by infinity
+    with np.errstate(over="ignore"):  # an error beyond the range of float64 is infinite
         error = np.abs(np.subtract(g, r, where=finite, out=np.full_like(g, np.inf)))
         excess = np.asarray(error / tolerance)
     absolute = float(np.max(error, where=finite, initial=0)) if finite.any() or not finite.size else np.nan
@@ -252,7 +276,7 @@ def _fraction(number: float, largest: float) -> float:
 
 
 def _remarks(given: _Leaf, expected: _Leaf) -> list[str]:
-    """Types that differ, unless one was measured in float64, and what is not finite."""
+    """Types that differ, unless one was measured in float64, and numbers that are not finite."""
     remarks = []
     if given.dtype != expected.dtype and not (given.measured or expected.measured):
         remarks.append(f"{given.dtype}, in the reference {expected.dtype}")

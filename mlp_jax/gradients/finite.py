@@ -21,13 +21,19 @@ def quantities(
 ) -> OrderedDict[str, Array]:
     """Everything that one step computes before it changes the parameters, by name, in the order of computing.
 
-    gradient: the rule of the step. Only those of `backprop` have errors (deltas) that can be looked at.
+    gradient: the rule of the step. Only the errors (deltas) of `backprop` are known and returned.
     weights: how much each example counts, as in `loss`.
 
-    Returns what is given (parameters, inputs, targets); weighted sums and activations from the first layer to the last;
-    the average cost; errors and gradient from the last layer to the first. Names are "weighted sums of layers.1" or
+    Returns the parameters, inputs and targets; weighted sums and activations from the first layer to the last; the
+    average cost; errors and gradient from the last layer to the first. Names are "weighted sums of layers.1" or
     "gradient of the biases of layers.0"; layers count from 0, as in files of parameters. Pure, also under `jit`, which
-    keeps the order of an OrderedDict. Raises ValueError for shapes that do not fit.
+    keeps the order of an OrderedDict. Raises ValueError if shapes do not match.
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> found = quantities(*problem)
+    >>> list(found)[-2:], found["weighted sums of layers.0"].shape
+    (['gradient of the weights of layers.0', 'gradient of the biases of layers.0'], (4, 3))
     """
     found: OrderedDict[str, Array] = OrderedDict()
     for number, layer in enumerate(params):
@@ -57,7 +63,12 @@ def quantities(
 def first_not_finite(params: Params, inputs: Inputs, targets: Targets, model: Model) -> str:
     """Quantity and index of the first NaN or infinity in a step of `backprop`; "" if there is none.
 
-    Raises ValueError for shapes that do not fit.
+    Raises ValueError if shapes do not match.
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> first_not_finite(problem[0], jnp.full((4, 2), jnp.nan), *problem[2:])
+    'the first number that is not finite: inputs [0, 0], one of 8 there'
     """
     for name, numbers in jax.jit(quantities)(params, inputs, targets, model).items():
         wrong = ~np.isfinite(np.asarray(numbers, np.float64))

@@ -1,6 +1,7 @@
 """How one example would change the network, and how strongly: lessons 2, 3 and 4, and the article on the third.
 
-Every nudge is a negative derivative of the example's cost: the direction in which the cost falls fastest.
+Every nudge is a negative derivative of the example's cost: the direction in which the cost falls fastest. All functions
+raise ValueError if shapes do not match.
 """
 
 from typing import NamedTuple
@@ -22,7 +23,13 @@ class Nudges(NamedTuple):
     outputs: to the layer's activations, (*batch, n_out).
     biases: (*batch, n_out).
     weights: (*batch, n_out, n_in).
-    earlier: to the activations that come in, (*batch, n_in), the sum over the neurons of the layer.
+    earlier: to the layer's input activations, (*batch, n_in), the sum over the neurons of the layer.
+
+    >>> from mlp_jax import Layer, Model
+    >>> half = (Layer(weights=jnp.zeros((1, 2)), biases=jnp.zeros(1)),)  # sigmoid(0) is 1/2
+    >>> found = nudges(half, jnp.array([3.0, 1.0]), jnp.ones(1), Model())[0]
+    >>> found.biases.tolist(), found.weights.tolist()  # the weight from the brighter neuron gets more
+    ([0.25], [[0.75, 0.25]])
     """
 
     outputs: Float[Array, "*batch n_out"]
@@ -35,8 +42,12 @@ def nudges(params: Params, inputs: Inputs, targets: Targets, model: Model) -> tu
     """The nudges of an example to each layer (lesson 3); with a batch axis, of each example.
 
     A weight's nudge is its bias's nudge times the activation that it multiplies, so weights from bright neurons get the
-    largest. An earlier activation's nudge is the sum of the biases' nudges, each times its weight. Raises ValueError
-    for shapes that do not fit.
+    largest. An earlier activation's nudge is the sum of the biases' nudges, each times its weight.
+
+    >>> from mlp_jax import Layer, Model
+    >>> half = (Layer(weights=jnp.zeros((1, 2)), biases=jnp.zeros(1)),)  # sigmoid(0) is 1/2
+    >>> nudges(half, jnp.ones(2), jnp.ones(1), Model())[-1].outputs.tolist()  # 1/2 should be 1: up
+    [1.0]
     """
     weighted_sums, activations = forward_pass(params, inputs, model)
     deltas = backward_pass(params, weighted_sums, targets, model)
@@ -58,9 +69,12 @@ def suggested_activations(
     if it were the last, with the activations suggested to it as targets and the quadratic cost. So a layer below the
     last gets 2 (a - s), which is 2 step times the nudge. With step 1/2 the recursion *is* backpropagation, to rounding:
     a and s are close, so in float32 their difference keeps few digits. With another step the gradient of a layer m
-    below the last is (2 step)^m times as large.
+    below the last is (2 step)^m times as large. Source: the article "Backpropagation, intuitively".
 
-    Raises ValueError for shapes that do not fit. Source: the article "Backpropagation, intuitively".
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> [s.shape for s in suggested_activations(*problem[:3], 0.5, Model())]
+    [(4, 2), (4, 3), (4, 1)]
     """
     return suggested_pass(params, inputs, targets, step, model)[0]
 
@@ -72,6 +86,12 @@ def suggested_pass(
 
     suggested: inputs first, the targets last. deltas: the errors that they make, one array for each layer.
     activations: as they are, inputs first.
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> suggested, deltas, activations = suggested_pass(*problem[:3], 0.5, Model())
+    >>> len(suggested), [delta.shape for delta in deltas]
+    (3, [(4, 3), (4, 1)])
     """
     weighted_sums, activations = forward_pass(params, inputs, model)
     delta = backward_pass(params[-1:], weighted_sums[-1:], targets, model)[0]
@@ -91,8 +111,11 @@ class Sensitivity(NamedTuple):
 
     parameter: its path and index, "[0].weights[3, 512]" for instance.
     derivative: dC/dp.
-    times: |dC/dp| over the mean of that of all parameters. Two parameters compare by the ratio of theirs: one with 32
-        moves the cost 32 times as much as one with 1.
+    times: |dC/dp| divided by its mean over all parameters. A parameter with 32 moves the cost 32 times as much as one
+        with 1.
+
+    >>> Sensitivity("[0].weights[3, 512]", derivative=-0.8, times=32.0).parameter
+    '[0].weights[3, 512]'
     """
 
     parameter: str
@@ -105,8 +128,13 @@ def sensitivity(
 ) -> list[Sensitivity]:
     """Parameters ranked by how much the average cost answers to them, most first (lessons 2 and 3).
 
-    count: how many from the top, 1 or more; None for all. Raises ValueError for another count, or shapes that do not
-    fit.
+    count: how many from the top, 1 or more; None for all. Raises ValueError for another count.
+
+    >>> from mlp_jax import Layer, Model
+    >>> half = (Layer(weights=jnp.zeros((1, 2)), biases=jnp.zeros(1)),)  # sigmoid(0) is 1/2
+    >>> first, *others = sensitivity(half, jnp.array([3.0, 1.0]), jnp.ones(1), Model())
+    >>> first.parameter, round(first.derivative, 3), round(first.times, 3)
+    ('[0].weights[0, 0]', -0.75, 1.8)
     """
     if count is not None and count < 1:
         raise ValueError(f"the count is {count}: expected 1 or more, or None for all parameters")
@@ -130,6 +158,12 @@ class ChainLink(NamedTuple):
     The factors: dz_dw = a_before, dz_db = 1, dz_da = w (a_before's), da_dz = sigma'(z), dc_da (this layer's).
     The products: dc_dw = dz_dw da_dz dc_da, and dc_db and dc_da_before likewise.
     measured_dw, measured_db, measured_da_before: change of the cost over a nudge of w, b, a_before.
+
+    >>> from mlp_jax import Layer, Model
+    >>> half = (Layer(weights=jnp.zeros((1, 1)), biases=jnp.zeros(1)),)  # sigmoid(0) is 1/2
+    >>> link = chain_rule(half, jnp.array([3.0]), jnp.ones(1), Model())[0]
+    >>> link.dz_dw, link.da_dz, link.dc_da, link.dc_dw  # the last is the product of the others
+    (3.0, 0.25, -1.0, -0.75)
     """
 
     dz_dw: float
@@ -150,9 +184,16 @@ def chain_rule(
 ) -> tuple[ChainLink, ...]:
     """Each factor of the chain rule in a network of one neuron per layer, beside what nudging measures (lesson 4).
 
-    nudge: what is added to w, b or the activation before; the ratios come as close as the cost is straight over it.
-    Returns a ChainLink for each layer. Raises ValueError for more than one neuron in a layer, more than
-    one example, or a nudge of 0.
+    nudge: added to w, b or the activation before. The smaller it is, the closer the ratios come, until rounding counts.
+
+    Returns a ChainLink for each layer. Raises ValueError for more than one neuron in a layer, more than one example,
+    or a nudge of 0.
+
+    >>> from mlp_jax import Layer, Model
+    >>> half = (Layer(weights=jnp.zeros((1, 1)), biases=jnp.zeros(1)),)  # sigmoid(0) is 1/2
+    >>> link = chain_rule(half, jnp.array([3.0]), jnp.ones(1), Model(), nudge=0.001)[0]
+    >>> link.dc_dw, round(link.measured_dw, 2)
+    (-0.75, -0.75)
     """
     if set(sizes_of(params)) != {1}:
         raise ValueError(f"the layers have {sizes_of(params)} neurons: expected one in each, as in lesson 4")

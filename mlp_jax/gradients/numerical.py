@@ -12,9 +12,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Int8
 
 EVERY_COORDINATE = 2_000
-"""Up to so many parameters each is nudged by itself, which takes seconds; more are nudged together."""
+"""Up to this many parameters are nudged one by one, which takes seconds; more are nudged together."""
 STEPS = 16.0 ** np.arange(4)
-"""By what the longest step is divided: shorter ones are for what bends, or has a kink, or ends, nearby."""
+"""The longest step is divided by these: shorter ones suit functions that bend, have a kink, or end close by."""
 
 
 class NumericalGradient(NamedTuple):
@@ -25,6 +25,10 @@ class NumericalGradient(NamedTuple):
     errors: how far each slope may be off, like `slopes`.
     directions: None, or int8 leaves (directions, *shape) of signs: a slope is the sum of the leaf's partial
         derivatives with these signs.
+
+    >>> found = numerical_gradient(lambda p: p["x"] ** 3, {"x": 2.0})
+    >>> bool(abs(found.slopes["x"] - 12) < found.errors["x"] < 1e-9)
+    True
     """
 
     slopes: Any
@@ -37,22 +41,25 @@ def numerical_gradient(
 ) -> NumericalGradient:
     """The gradient of function(params, *args) with respect to params, by central differences in float64.
 
-    function: anything that JAX can trace and that returns one number. params: any pytree of floating-point arrays, of
-        any precision; the function gets them, and what is floating-point in args, in float64.
+    function: anything that JAX can trace and that returns one number.
+    params: any pytree of floating-point arrays. The function gets them in float64, and floating-point args too.
     directions: how many random directions to nudge each leaf in, all its numbers together. By default every number is
         nudged by itself if there are at most 2,000, and each leaf in 16 directions if there are more.
     seed: of the random directions.
 
-    The longest step is a fraction of the size of what it nudges, or of 1 if the size is less: the seventh root of eps,
-    the eps of the coarsest type that the function rounds to, found by tracing it. The differences at a step, its half
-    and its quarter are extrapolated to a step of 0 (Richardson 1911; Ridders 1982; Press et al., Numerical Recipes,
-    5.7). This step balances what the differences lose by rounding, eps/step, against what curvature leaves, step^6. The
-    error is the change that the last extrapolation made, plus rounding, plus what a kink exactly here would leave open.
-    Steps 16, 256 and 4,096 times shorter are tried too, and the one with the smallest error is taken. The estimate
-    fails if the function oscillates within the shortest step: sin(1e8 p), say.
+    The longest step is the seventh root of eps times the size of the nudged numbers, or times 1 if they are smaller.
+    Eps is that of the coarsest dtype that the function rounds to, found by tracing it. The differences at a step, its
+    half and its quarter are extrapolated to a step of 0 (Richardson 1911; Ridders 1982; Press et al., Numerical
+    Recipes, 5.7). This step balances the differences' rounding, eps/step, against the remaining curvature, step^6. The
+    error is the change that the last extrapolation made, plus rounding, plus the uncertainty that a kink exactly here
+    would leave. Steps 16, 256 and 4,096 times shorter are tried too, and the one with the smallest error is taken. The
+    estimate fails if the function oscillates within the shortest step, as sin(1e8 p) does.
 
     Raises ValueError for no parameters, a leaf that is not floating point, or a function that returns anything but one
     real number.
+
+    >>> round(float(numerical_gradient(lambda x: x**3, 2.0).slopes), 6)
+    12.0
     """
     if not jax.tree.leaves(params):
         raise ValueError("params have no leaves: expected a pytree of floating-point arrays")
@@ -144,13 +151,17 @@ def _extrapolated(value: Callable[[Array], Array], step: Array, place: Array, ep
 
 
 def rounding_inside(function: Callable[[Any], Array], params: Any) -> float:
-    """Eps of the coarsest floating-point type that anything which depends on params is rounded to in the function."""
+    """Eps of the coarsest floating-point dtype in the function, among the values that depend on params.
+
+    >>> rounding_inside(lambda x: jnp.sum(x.astype(jnp.bfloat16)), jnp.ones(3)) == float(jnp.finfo(jnp.bfloat16).eps)
+    True
+    """
     jaxpr = jax.make_jaxpr(function)(params).jaxpr
     return _coarsest(jaxpr, [True] * len(jaxpr.invars))
 
 
 def _coarsest(jaxpr: Jaxpr, depends: Sequence[bool]) -> float:
-    """The same for a traced function, of whose arguments those marked depend on the parameters."""
+    """The same for a traced function; `depends` says which of its arguments depend on the parameters."""
     dependent = {variable for variable, mark in zip(jaxpr.invars, depends, strict=True) if mark}
     eps = float(jnp.finfo(jnp.float64).eps)
     for equation in jaxpr.eqns:
@@ -161,7 +172,7 @@ def _coarsest(jaxpr: Jaxpr, depends: Sequence[bool]) -> float:
         types = [jnp.result_type(variable.aval) for variable in equation.outvars]
         eps = max([eps] + [float(jnp.finfo(dtype).eps) for dtype in types if jnp.issubdtype(dtype, jnp.floating)])
         for inner in jaxprs_in_params(equation.params):
-            # What goes around in a loop comes to depend on the parameters, whatever it started from.
+            # Values that a loop carries come to depend on the parameters, whatever their initial values.
             same = len(inner.invars) == len(marks) and equation.primitive.name not in ("scan", "while")
             eps = max(eps, _coarsest(inner, marks if same else [True] * len(inner.invars)))
     return eps

@@ -2,11 +2,11 @@
 
 The gradient of one example is an outer product in each layer, g = delta a^T for the weights and delta for the biases:
 sums of squares and products of such gradients are products of sums. Only `gradients` and `output_gradients` form them.
-All take one batch axis, `output_gradients` any, and raise ValueError for shapes that do not fit.
+All functions take one batch axis, `output_gradients` any, and raise ValueError if shapes do not match.
 
-Squares and products are made in float32 if types are coarser, and norms and products returned in it. They are finite
-while the numbers that they are made of, deltas, activations and gradients, are below the root of the largest that the
-finer type holds, 1.8e19 in float32; beyond, they are infinite, or NaN if 0 is multiplied by infinity.
+Squares and products are made in float32 if the dtype is coarser; norms and products are returned in float32. They are
+finite as long as deltas, activations and gradients are below the square root of the largest number, 1.8e19 in float32.
+Beyond that they are infinite, or NaN if 0 is multiplied by infinity.
 """
 
 from functools import reduce
@@ -30,7 +30,12 @@ from mlp_jax.network import BatchInputs, BatchTargets, Inputs, Layer, Model, Par
 def gradients(params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model) -> Params:
     """The gradient of each example's cost: a pytree like params whose leaves have the batch as a leading axis.
 
-    Their mean is `backprop` (lessons 3 and 4). This is the one quantity here whose size is batch times parameters.
+    Their mean is `backprop` (lessons 3 and 4). This is the only quantity here whose size is batch times parameters.
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> gradients(*problem)
+    (Layer(weights=float32[4, 3, 2], biases=float32[4, 3]), Layer(weights=float32[4, 1, 3], biases=float32[4, 1]))
     """
     check_batch(inputs)
     deltas, activations = deltas_and_activations(params, inputs, targets, model)
@@ -43,12 +48,17 @@ def gradients(params: Params, inputs: BatchInputs, targets: BatchTargets, model:
 def output_gradients(params: Params, inputs: Inputs, targets: Targets, model: Model) -> Params:
     """The part of each example's gradient that comes through each output neuron; they sum to the example's gradient.
 
-    If each output activation depends on its own weighted sum alone, part j is the gradient of the cost that output j
-    incurs, (a_j - y_j)^2 for the quadratic cost. After softmax, whose activations all depend on every weighted sum, it
-    is what passes through weighted sum j.
+    If each output activation depends on its own weighted sum alone, part j is the gradient of output j's cost,
+    (a_j - y_j)^2 for the quadratic cost. After softmax, whose activations depend on every weighted sum, part j is the
+    gradient that passes through weighted sum j.
 
     Returns a pytree like params with leading axes (*batch, n_out). Source: the article "Backpropagation, intuitively",
     which calls these the gradients of c_kj.
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> output_gradients(*problem)[0]
+    Layer(weights=float32[4, 1, 3, 2], biases=float32[4, 1, 3])
     """
     weighted_sums, activations = forward_pass(params, inputs, model)
     delta = backward_pass(params, weighted_sums, targets, model)[-1]
@@ -64,6 +74,11 @@ def squared_norms(params: Params, inputs: BatchInputs, targets: BatchTargets, mo
     """|g|^2 of each example's gradient: the sum over the layers of |delta|^2 (|a|^2 + 1).
 
     Source: Goodfellow 2015, Efficient per-example gradient computations, https://arxiv.org/abs/1510.01799.
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> squared_norms(*problem).shape
+    (4,)
     """
     deltas, activations = _both_passes(params, inputs, targets, model)
     return _squared_norms(deltas, activations)
@@ -74,9 +89,14 @@ def inner_products(
 ) -> Float[Array, "batch batch"]:
     """The inner product of every two examples' gradients: sum over the layers of (delta . delta') (a . a' + 1).
 
-    Two examples whose product is negative want the parameters to move in opposite directions. The diagonal is
-    `squared_norms`. Source: what Cockpit, on top of BackPACK, calls BatchDotGrad (Schneider, Dangel and Hennig 2021,
-    https://arxiv.org/abs/2102.06604).
+    If the product of two examples is negative, a small step that lowers the cost of one raises the cost of the other.
+    The diagonal is `squared_norms`. Source: BatchDotGrad in Cockpit (Schneider, Dangel and Hennig 2021,
+    https://arxiv.org/abs/2102.06604), which builds on BackPACK.
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> inner_products(*problem).shape
+    (4, 4)
     """
     deltas, activations = _both_passes(params, inputs, targets, model)
     batch = len(deltas[-1])
@@ -97,6 +117,11 @@ def second_moment(params: Params, inputs: BatchInputs, targets: BatchTargets, mo
     """The mean over the batch of g^2, element by element: that of w_jk is the mean of delta_j^2 a_k^2.
 
     Returns a pytree like params. Source: BackPACK (Dangel, Kunstner and Hennig 2020).
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> second_moment(*problem)
+    (Layer(weights=float32[3, 2], biases=float32[3]), Layer(weights=float32[1, 3], biases=float32[1]))
     """
     deltas, activations = _both_passes(params, inputs, targets, model)
     return _second_moment(params, deltas, activations)
@@ -105,9 +130,14 @@ def second_moment(params: Params, inputs: BatchInputs, targets: BatchTargets, mo
 def variance(params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model) -> Params:
     """The variance over the batch, element by element: mean of g^2 less the square of the mean of g.
 
-    Returns a pytree like params. The sum of squares is divided by the batch size, not by one less. If examples
-    nearly agree, the two terms nearly cancel: the result is good to rounding of the second moment, and never negative.
+    Returns a pytree like params. The sum of squares is divided by the batch size, not by one less. If examples nearly
+    agree, the two terms nearly cancel: the error is the rounding of the second moment. The result is never negative.
     Source: BackPACK (Dangel, Kunstner and Hennig 2020).
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> variance(*problem)
+    (Layer(weights=float32[3, 2], biases=float32[3]), Layer(weights=float32[1, 3], biases=float32[1]))
     """
     deltas, activations = _both_passes(params, inputs, targets, model)
     fine = in_float32_or_finer(tuple(params))
@@ -119,13 +149,18 @@ def variance(params: Params, inputs: BatchInputs, targets: BatchTargets, model: 
 def clipped_mean(
     params: Params, inputs: BatchInputs, targets: BatchTargets, max_norm: float | Float[Array, ""], model: Model
 ) -> Params:
-    """The mean of the examples' gradients, each first made shorter if it is longer than max_norm.
+    """The mean of the examples' gradients, each first scaled down to max_norm if its norm is larger.
 
-    The first pass finds the norms; in the second each example's deltas carry its factor min(1, max_norm / |g|), 0 if
-    the squared norm overflows.
+    Each example's deltas are multiplied by min(1, max_norm / |g|), or by 0 if the squared norm overflows.
 
     Returns a pytree like params. With noise added this is DP-SGD's step (Abadi et al. 2016,
-    https://arxiv.org/abs/1607.00133). Raises ValueError for a max_norm that is not above 0.
+    https://arxiv.org/abs/1607.00133). Raises ValueError if max_norm is not above 0.
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> clipped = clipped_mean(*problem[:3], 0.01, Model())
+    >>> round(float(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(clipped))), 6)  # of four examples that are equal
+    0.0001
     """
     if jnp.ndim(max_norm) or (not isinstance(max_norm, Tracer) and not max_norm > 0):
         raise ValueError(f"max_norm is {max_norm}: expected a norm above 0")
@@ -138,11 +173,16 @@ def clipped_mean(
 def noise_scale(params: Params, inputs: BatchInputs, targets: BatchTargets, model: Model) -> Float[Array, ""]:
     """The simple gradient noise scale, tr(covariance of g) / |mean of g|^2, in examples.
 
-    Far smaller batches than this mostly follow noise, far larger ones mostly repeat themselves. Both terms are
-    estimated without bias from the batch: with q the mean of |g|^2 and m the squared norm of the mean of g, they are
-    B (q - m) / (B - 1) and (B m - q) / (B - 1). The second may come out at 0 or below if the batch is far too small
-    to tell; the scale is then infinite. Source: McCandlish et al. 2018, https://arxiv.org/abs/1812.06162, appendix A.1.
+    Much smaller batches mostly follow noise, much larger ones mostly repeat themselves. Both terms are estimated
+    without bias from the batch: with q the mean of |g|^2 and m the squared norm of the mean of g, they are
+    B (q - m) / (B - 1) and (B m - q) / (B - 1). If the batch is far too small, the second may be 0 or negative; the
+    scale is then infinite. Source: McCandlish et al. 2018, https://arxiv.org/abs/1812.06162, appendix A.1.
     Raises ValueError for fewer than two examples.
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> round(float(noise_scale(*problem)), 3)  # four examples that are equal
+    0.0
     """
     deltas, activations = _both_passes(params, inputs, targets, model)
     batch = len(deltas[-1])
@@ -151,7 +191,7 @@ def noise_scale(params: Params, inputs: BatchInputs, targets: BatchTargets, mode
     mean = average_gradient(in_float32_or_finer(tuple(params)), deltas, activations)
     m = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(mean))
     q = jnp.mean(_squared_norms(deltas, activations))
-    signal, spread = batch * m - q, jnp.maximum(q - m, 0)  # rounding would part examples that are the same
+    signal, spread = batch * m - q, jnp.maximum(q - m, 0)  # of equal examples, rounding may make q - m negative
     return jnp.where(signal > 0, batch * spread / signal, jnp.inf)
 
 

@@ -1,7 +1,7 @@
-"""Other backward rules: ways to a direction for the parameters that are not, or not obviously, the gradient.
+"""Other backward rules: directions for the parameters that are not, or not obviously, the gradient.
 
 Each function here returns, or is, a rule with the signature of `backprop`, for `fit` and `compare_rules`. They differ
-in one thing: how the errors of the last layer reach the layers before it.
+in how the errors of the last layer reach the layers before it. All raise ValueError if shapes do not match.
 """
 
 from math import isfinite
@@ -21,6 +21,12 @@ def feedback_alignment(key: PRNGKeyArray, sizes: tuple[int, ...]) -> GradientRul
 
     sizes: of the network's layers, inputs first. The random weights are drawn as `init_params` draws weights. Source:
     Lillicrap et al. 2016, https://doi.org/10.1038/ncomms13276.
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> rule = feedback_alignment(jax.random.key(1), (2, 3, 1))  # fit(..., gradient=rule) trains with it
+    >>> rule(*problem)
+    (Layer(weights=float32[3, 2], biases=float32[3]), Layer(weights=float32[1, 3], biases=float32[1]))
     """
     feedback = init_params(key, sizes)
 
@@ -40,6 +46,12 @@ def direct_feedback_alignment(key: PRNGKeyArray, sizes: tuple[int, ...]) -> Grad
 
     sizes: of the network's layers, inputs first. The random weights between the n_last outputs and the n neurons of a
     layer are Gaussian with standard deviation 1 / sqrt(n). Source: Nokland 2016, https://arxiv.org/abs/1609.01596.
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> rule = direct_feedback_alignment(jax.random.key(1), (2, 3, 1))
+    >>> rule(*problem)
+    (Layer(weights=float32[3, 2], biases=float32[3]), Layer(weights=float32[1, 3], biases=float32[1]))
     """
     keys = jax.random.split(key, len(sizes))
     shapes = [(sizes[-1], n) for n in sizes[1:-1]]
@@ -63,9 +75,14 @@ def direct_feedback_alignment(key: PRNGKeyArray, sizes: tuple[int, ...]) -> Grad
 def sign_symmetric(
     params: Params, inputs: Inputs, targets: Targets, model: Model, weights: ExampleWeights | None = None
 ) -> Params:
-    """Errors go back through the signs of the weights, all of the size that `init_params` gives weights, 1/sqrt(n_in).
+    """Errors go back through the signs of the weights, divided by sqrt(n_in), as `init_params` scales weights.
 
-    Itself a rule. Source: Liao, Leibo and Poggio 2016, https://arxiv.org/abs/1510.05067.
+    This function is itself a rule. Source: Liao, Leibo and Poggio 2016, https://arxiv.org/abs/1510.05067.
+
+    >>> from mlp_jax import Model, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> sign_symmetric(*problem)
+    (Layer(weights=float32[3, 2], biases=float32[3]), Layer(weights=float32[1, 3], biases=float32[1]))
     """
     weighted_sums, activations = forward_pass(params, inputs, model)
     signs = tuple(Layer(jnp.sign(w) / w.shape[1] ** 0.5, b) for w, b in params)
@@ -76,9 +93,15 @@ def sign_symmetric(
 def suggested_activations(step: float = 0.5) -> GradientRule:
     """Each layer takes for its targets the activations that the layer after it suggests, at quadratic cost.
 
-    step: how far suggestions go, times the negative derivative. With 1/2 this *is* backpropagation, to rounding; with
-    another the gradient of a layer m below the last is (2 step)^m times as large: `nudges.suggested_activations` says
-    why. Source: the article "Backpropagation, intuitively". Raises ValueError for a step that is not finite.
+    step: how far suggestions go, times the negative derivative. With 1/2 this *is* backpropagation, to rounding. With
+    another step the gradient of a layer m below the last is (2 step)^m times as large: `nudges.suggested_activations`
+    says why. Source: the article "Backpropagation, intuitively". Raises ValueError if the step is not finite.
+
+    >>> from mlp_jax import Model, backprop, init_params
+    >>> problem = init_params(jax.random.key(0), (2, 3, 1)), jnp.ones((4, 2)), jnp.ones((4, 1)), Model()
+    >>> found, gradient = suggested_activations(step=0.5)(*problem), backprop(*problem)
+    >>> all(jax.tree.leaves(jax.tree.map(lambda f, g: jnp.allclose(f, g, atol=1e-6), found, gradient)))
+    True
     """
     if not isfinite(step):
         raise ValueError(f"the step is {step}: expected a finite number; 0.5 is backpropagation")

@@ -43,6 +43,17 @@ class Checkpoints:
     A thread writes each checkpoint beside the others, brings it to the disk and renames it; only then is an older one
     deleted. If the process is killed or the power fails, the checkpoints before remain. Of several processes only the
     first has this object.
+
+    >>> import tempfile
+    >>> from mlp_jax import TrainState, init_params, make_optimizer
+    >>> from mlp_jax.runs import Checkpoints
+    >>> state = TrainState.start(init_params(jax.random.key(0), (2, 3, 1)), make_optimizer())
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     checkpoints = Checkpoints(Path(directory))
+    ...     checkpoints.save(state=state, epoch=4, score=0.9)
+    ...     checkpoints.finish()
+    ...     print(sorted(path.name for path in Path(directory).iterdir()))
+    ['4.safetensors']
     """
 
     def __init__(

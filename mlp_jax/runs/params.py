@@ -34,6 +34,13 @@ def save_params(path: str | Path, params: Params, model: Model | None = None) ->
         what the arrays mean. Your own functions are named as in Python, with their module.
 
     A file that is there is replaced in one step. Raises OSError if the file cannot be written.
+
+    >>> import tempfile
+    >>> from mlp_jax import init_params, load_params, save_params
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save_params(f"{directory}/params.safetensors", init_params(jax.random.key(0), (2, 3, 1)), Model())
+    ...     load_params(f"{directory}/params.safetensors")
+    (Layer(weights=float32[3, 2], biases=float32[3]), Layer(weights=float32[1, 3], biases=float32[1]))
     """
     tensors = {
         f"layers.{number}.{name}": np.asarray(array, order="C")  # safetensors copies the memory, whatever the strides
@@ -53,6 +60,15 @@ def load_params(path: str | Path) -> Params:
 
     Raises OSError if the file cannot be read, and ValueError if it is damaged, holds no network, or holds float64
     while JAX has float64 disabled.
+
+    >>> import tempfile
+    >>> from mlp_jax import init_params, load_params, save_params
+    >>> params = init_params(jax.random.key(0), (2, 3, 1))
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save_params(f"{directory}/params.safetensors", params)
+    ...     same = load_params(f"{directory}/params.safetensors")
+    >>> bool((same[0].weights == params[0].weights).all())
+    True
     """
     with _damage_named(path):
         tensors = load_file(path)
@@ -69,6 +85,13 @@ def load_model(path: str | Path) -> Model | None:
     """The model that `save_params` wrote; None if there is none, or if it has functions that are not of this package.
 
     Raises OSError if the file cannot be read, and ValueError if it is damaged.
+
+    >>> import tempfile
+    >>> from mlp_jax import init_params, load_model, save_params
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     save_params(f"{directory}/params.safetensors", init_params(jax.random.key(0), (2, 3, 1)), Model())
+    ...     load_model(f"{directory}/params.safetensors")
+    Model(hidden=sigmoid, output=sigmoid, cost=quadratic)
     """
     with _damage_named(path), safe_open(path, framework="np") as file:
         metadata = file.metadata() or {}
@@ -85,22 +108,12 @@ def load_model(path: str | Path) -> Model | None:
 
 def names_of(model: Model) -> dict[str, str]:
     """The names of a model's functions: {"hidden": ..., "output": ..., "cost": ...}."""
-    hidden, output = (_name_of(activation, activations) for activation in (model.hidden, model.output))
-    return {"hidden": hidden, "output": output, "cost": _name_of(model.cost, costs)}
+    return {"hidden": model.hidden.name, "output": model.output.name, "cost": model.cost.name}
 
 
 def _functions(module: ModuleType, kind: type) -> dict[str, Any]:
     """The activation functions, or costs, of a module by name."""
     return {name: value for name, value in vars(module).items() if isinstance(value, kind)}
-
-
-def _name_of(function: Activation | Cost, module: ModuleType) -> str:
-    """The name of a function of `module`; any other has its own module in front, and so a dot."""
-    for name, known in _functions(module, type(function)).items():
-        if known == function:
-            return name
-    value = function.value
-    return f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', type(value).__qualname__)}"
 
 
 def _unrounded(tensor: np.ndarray, name: str) -> jax.Array:

@@ -21,7 +21,15 @@ CONFIG, METRICS, PARAMS, LOCK = "config.json", "metrics.jsonl", "params.safetens
 
 
 class RunError(ValueError):
-    """A directory that is no run, or cannot become one; the message says why."""
+    """A directory that is no run, or cannot become one; the message says why.
+
+    >>> from mlp_jax.runs import Run, RunError
+    >>> try:
+    ...     Run.open(Path("nowhere"))
+    ... except RunError as error:
+    ...     print(error)
+    nowhere is no run: there is no config.json in it; mlp-jax train makes runs
+    """
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,15 @@ class Run:
 
     Files are replaced in one step, and a killed process loses nothing that it had written. After a power failure the
     last metrics and parameters may be missing or old, except for the metrics that a checkpoint needs.
+
+    >>> import tempfile
+    >>> from mlp_jax.runs import Run
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     run = Run.create(Path(directory, "first"), {"data": "mnist", "sizes": [784, 16, 10]})
+    ...     run.log({"epoch": 1, "loss": 0.5})
+    ...     run.close()
+    ...     Run.open(Path(directory, "first")).config["sizes"]
+    [784, 16, 10]
     """
 
     directory: Path

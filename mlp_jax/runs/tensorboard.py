@@ -27,7 +27,7 @@ def check_tensorboard() -> None:
         import tensorboard.compat.proto.event_pb2  # noqa: F401
     except ImportError as error:
         raise ValueError(
-            f"event files need the package tensorboard ({error}): pip install 'mlp_jax[tensorboard]'"
+            f"event files need the package tensorboard ({error}): pip install -e '.[tensorboard]' in a clone"
         ) from error
 
 

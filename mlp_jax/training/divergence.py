@@ -22,6 +22,16 @@ class DivergenceError(ArithmeticError):
     """Training stopped because a cost, a parameter or the optimiser's memory was no longer finite.
 
     state: the TrainState after the last good epoch.
+
+    >>> import numpy as np
+    >>> from mlp_jax import Dataset, DivergenceError, Examples, Model, fit, identity, init_params
+    >>> numbers = Examples(np.full((20, 2), 1e6), np.full((20, 1), 1e6))  # far too large for the learning rate
+    >>> try:
+    ...     params = init_params(jax.random.key(0), (2, 3, 1))
+    ...     fit(params, Dataset(numbers, numbers), Model(output=identity), epochs=9, batch_size=2)
+    ... except DivergenceError as error:
+    ...     print(error.state.epoch < 9)
+    True
     """
 
     def __init__(self, message: str, state: TrainState) -> None:
@@ -77,7 +87,7 @@ def _step(
 
 
 def memory_of(before: TrainState, after: TrainState) -> Any:
-    """What the optimiser remembers after some steps, with zeros for what was not finite before them.
+    """The optimiser's state after some steps, with zeros for numbers that were not finite before them.
 
     Some begin with infinity, as the lowest cost so far for instance.
     """

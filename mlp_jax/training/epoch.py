@@ -40,6 +40,14 @@ def update(
     Returns the new state and the batch's mean cost before the step, (). Raises ValueError for shapes that do not fit,
     for a rule that returns another structure or other shapes than the parameters', and for weights with a rule that
     takes none.
+
+    >>> from mlp_jax import Model, Plan, TrainState, init_params, make_optimizer
+    >>> from mlp_jax.training import update
+    >>> plan = Plan(Model(), make_optimizer("sgd", 0.5), batch_size=2)
+    >>> state = TrainState.start(init_params(jax.random.key(0), (3, 2)), plan.optimizer)
+    >>> new, cost = update(state, jnp.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), jnp.eye(2), plan)
+    >>> bool(update(new, jnp.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), jnp.eye(2), plan)[1] < cost)
+    True
     """
     params, model = state.params, plan.model_of(state)
     cost = loss(params, inputs, targets, model, weights)  # shares its forward pass with the rule's once compiled
@@ -116,6 +124,15 @@ def train_population(
     order: (n,), shared by the members, or (members, n).
 
     Returns the new state and the mean cost of the examples for each member, (members,).
+
+    >>> from mlp_jax import Model, Plan, init_population, make_optimizer
+    >>> from mlp_jax.training import start_population, train_population
+    >>> plan = Plan(Model(), make_optimizer("sgd", 0.5), batch_size=2)
+    >>> state = start_population(init_population(range(4), (3, 2)), plan.optimizer)
+    >>> inputs, classes = jnp.array([[0, 0, 255], [0, 255, 0]], jnp.uint8), jnp.array([0, 1])
+    >>> state, costs = train_population(state, inputs, classes, jnp.array([1, 0]), plan)
+    >>> costs.shape
+    (4,)
     """
     if plan.mesh is None and len(state.epoch) == 1:  # the program of `train_epoch`, to its bits
         only = one_epoch(member(state, 0), inputs, targets, order.ravel(), _telling_batch_size(plan), weights)

@@ -10,7 +10,17 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from mlp_jax.data.dataset import Dataset, Examples, check_examples
-from mlp_jax.network import Model, Params, as_inputs, as_targets, feedforward, loss, sizes_of
+from mlp_jax.network import (
+    Model,
+    Params,
+    as_inputs,
+    as_targets,
+    check_params,
+    described,
+    feedforward,
+    loss,
+    sizes_of,
+)
 from mlp_jax.training.plan import TrainState, check_targets, member
 
 AT_ONCE = 16
@@ -31,12 +41,23 @@ class Evaluation(NamedTuple):
         None, and for a population.
 
     If the examples have weights, loss, score and rmse are weighted; the confusion matrix counts examples.
+
+    >>> from mlp_jax import Dataset, Examples, Model, evaluate, init_params
+    >>> test = Examples(np.zeros((4, 2), np.float32), np.array([0, 1, 2, 0]))
+    >>> found = evaluate(init_params(jax.random.key(0), (2, 3)), test, Model())
+    >>> found.confusion.shape, int(found.confusion.sum())
+    ((3, 3), 4)
     """
 
     loss: Any
     score: Any
     rmse: Any = None
     confusion: Integer[np.ndarray, "n_out n_out"] | None = None
+
+    def __repr__(self) -> str:
+        found = {name: number for name, number in self._asdict().items() if number is not None}
+        shown = {name: f"{n:.5g}" if isinstance(n, float) else described(n) for name, n in found.items()}
+        return f"Evaluation({', '.join(f'{name}={text}' for name, text in shown.items())})"
 
     @property
     def wrong(self) -> int:
@@ -60,7 +81,9 @@ def evaluate(params: Params, examples: Examples, model: Model) -> Evaluation:
     >>> found.score, found.wrong, found.confusion.tolist()
     (0.75, 1, [[1, 1], [0, 2]])
     """
-    examples = jax.tree.map(np.asarray, examples)
+    if isinstance(examples, Examples):
+        examples = jax.tree.map(np.asarray, examples)
+    check_params(params)
     check_examples(examples, n_out=sizes_of(params)[-1])
     check_targets(model, examples)
     return evaluator(examples, model)(TrainState(params, (), jnp.int32(0)))
@@ -69,15 +92,28 @@ def evaluate(params: Params, examples: Examples, model: Model) -> Evaluation:
 def training_sample(dataset: Dataset) -> Examples:
     """Training examples, evenly spaced, to measure a score on beside the score of the test examples.
 
-    They are as many as the test examples, if there are so many and no more than 10,000: one compiled program evaluates
-    both.
+    As many as there are test examples, if possible, and 10,000 at most: then one compiled program evaluates both.
+
+    >>> from mlp_jax import load_dataset
+    >>> from mlp_jax.training import training_sample
+    >>> len(training_sample(load_dataset("mnist")))
+    10000
     """
     count = min(len(dataset.train), len(dataset.test), TRAINING_EXAMPLES)
     return dataset.train.rows(np.arange(count) * len(dataset.train) // count)
 
 
 def evaluator(examples: Examples, model: Model | Callable[..., Model]) -> Callable[[TrainState], Evaluation]:
-    """`evaluate` for the states of one network or of a population, again and again: the examples are placed once."""
+    """`evaluate` for the states of one network or of a population, again and again: the examples are placed once.
+
+    >>> from mlp_jax import Examples, Model, TrainState, init_params, make_optimizer
+    >>> from mlp_jax.training import evaluator
+    >>> test = Examples(np.zeros((4, 2), np.float32), np.array([0, 1, 2, 0]))
+    >>> score_of = evaluator(test, Model())
+    >>> state = TrainState.start(init_params(jax.random.key(0), (2, 3)), make_optimizer())
+    >>> 0 <= score_of(state).score <= 1
+    True
+    """
     inputs, targets = jax.device_put((examples.inputs, examples.targets))
     weights = None if examples.weights is None else jax.device_put(examples.weights)
 

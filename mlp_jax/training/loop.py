@@ -17,18 +17,20 @@ from jaxtyping import Integer
 
 from mlp_jax.backward import GradientRule, backprop
 from mlp_jax.data import Augment, Dataset, Examples
+from mlp_jax.data.dataset import check_dataset
 from mlp_jax.network import Model, Params, sizes_of
 from mlp_jax.training.divergence import DivergenceError, first_failure, still_finite
 from mlp_jax.training.epoch import train_epoch, train_population
 from mlp_jax.training.evaluation import evaluator
 from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer, with_rates_of
 from mlp_jax.training.plan import Plan, TrainState, check_patience, check_targets, check_training, count_steps, member
+from mlp_jax.training.progress import with_progress
 from mlp_jax.training.sharding import POPULATION, count_examples, place, place_examples, place_order, unshard
 from mlp_jax.training.stream import examples_in_chunk, stream_epoch
 
 
 class EpochMetrics(NamedTuple):
-    """What is known at the end of an epoch. Of a population, numbers are arrays (members,), NaN for one that diverged.
+    """The metrics of an epoch. For a population, numbers are arrays (members,), NaN for one that diverged.
 
     epoch: from 1.
     loss: the mean cost of the training examples, each just before the update it took part in.
@@ -36,6 +38,11 @@ class EpochMetrics(NamedTuple):
     score: on the test examples: accuracy for classes, 0 to 1; R^2 for wanted outputs, at most 1.
     rmse: for wanted outputs the root of the mean squared error, else None.
     seconds: the wall-clock time of the epoch's updates; those of the first include compiling.
+
+    >>> from mlp_jax.training import EpochMetrics
+    >>> metrics = EpochMetrics(epoch=1, loss=0.4, test_loss=0.2, score=0.91, rmse=None, seconds=0.1)
+    >>> f"epoch {metrics.epoch}: {metrics.score:.0%}"
+    'epoch 1: 91%'
     """
 
     epoch: int
@@ -75,13 +82,14 @@ def epochs(
     *,
     stream: int | None = None,
     augment: Augment | None = None,
+    progress: bool | None = None,
 ) -> Iterator[tuple[TrainState, EpochMetrics]]:
     """Train one epoch after another: the state, which may be kept, and the metrics after each.
 
     state: before the first of them, of one network or of a population. until: how many epochs there are in all.
     seed: the order of the examples in an epoch depends on the seed and the epoch's number alone. For a population one
         seed, and the members share their mini-batches; or one for each member's own order.
-    stream, augment: as for `fit`; for one network, and for one seed.
+    stream, augment, progress: as for `fit`; the first for one network, the second for one seed.
 
     Yields the state after each epoch, on one device, and its EpochMetrics. Raises ValueError for what cannot be
     trained, when called; and DivergenceError, with the state after the last good epoch, if no network is finite any
@@ -97,6 +105,7 @@ def epochs(
     >>> metrics.epoch < 40
     True
     """
+    check_dataset(dataset)
     members = None if np.ndim(state.epoch) == 0 else len(state.epoch)
     given: Any = seed
     seeds = [operator.index(one) for one in np.ravel(given).tolist()]
@@ -114,7 +123,9 @@ def epochs(
         examples_in_chunk(stream, plan.batch_size)
         if members is not None:
             raise ValueError("the examples are to be streamed to a population: train one network, or leave out stream")
-    return _epochs(state, dataset, plan, range(int(np.max(state.epoch)), until), seeds, stream, augment)
+    done = int(np.max(state.epoch))
+    running = _epochs(state, dataset, plan, range(done, until), seeds, stream, augment)
+    return with_progress(running, done, until, progress)
 
 
 _run = epochs  # `fit` has a parameter of that name
@@ -223,6 +234,7 @@ def fit(
     validation: int = 0,
     patience: int | None = None,
     callback: Callback | None = None,
+    progress: bool | None = None,
 ) -> TrainState:
     """Train by mini-batch gradient descent (lesson 3), evaluating on the test examples after each epoch.
 
@@ -244,9 +256,10 @@ def fit(
     weight_decay: of the default optimiser, 0 or more; `make_optimizer` says what it does and gives it to others.
     validation: how many training examples to hold out and evaluate on instead of the test examples; 0 for none. All
         training examples are then copied into memory. Not on several processes, each of which would hold out others.
-    patience: stop after so many epochs without a better score on the held-out examples, and return the best state. What
+    patience: stop after as many epochs without a better score on the held-out examples, and return the best state. What
         came before a given state does not count.
     callback: called after each epoch with the state, which it may keep, and the metrics; a true return stops training.
+    progress: whether a line shows the epoch, cost, score and time left. If None: in a terminal and in a notebook.
 
     Returns the last state. Raises ValueError for parameters that do not fit the data, no epoch to train, a batch size
     that is not 1 to the number of training examples, a seed that is not 0 to 2^32 - 1, fewer examples to stream than
@@ -263,6 +276,7 @@ def fit(
     >>> print(f"{weights:.3f} x + {bias:.3f}")
     2.000 x + 1.000
     """
+    check_dataset(dataset)
     check_patience(patience, validation)
     if validation and jax.process_count() > 1:
         raise ValueError(f"validation is {validation}, but several processes cannot hold examples out: leave it out")
@@ -278,7 +292,7 @@ def fit(
     plan = Plan(model, optimizer, batch_size, gradient, mesh)
     start = start_or_continue(params, lambda initial: TrainState.start(initial, optimizer), epochs)
     best_score, best, state = -np.inf, start, start
-    for state, metrics in _run(start, dataset, plan, epochs, seed, stream=stream, augment=augment):
+    for state, metrics in _run(start, dataset, plan, epochs, seed, stream=stream, augment=augment, progress=progress):
         if metrics.score > best_score:
             best_score, best = metrics.score, state
         if callback is not None and callback(state, metrics):
@@ -293,6 +307,13 @@ def start_or_continue(params: Params | TrainState, start: Callable[[Params], Tra
 
     The given one gets the rates that `start` gives. Raises ValueError for a state of another optimiser, or one that
     has all epochs behind it.
+
+    >>> from mlp_jax import TrainState, init_params, make_optimizer
+    >>> from mlp_jax.training import start_or_continue
+    >>> params, sgd = init_params(jax.random.key(0), (2, 3)), make_optimizer()
+    >>> state = start_or_continue(params, lambda params: TrainState.start(params, sgd), until=3)
+    >>> int(state.epoch)
+    0
     """
     if not isinstance(params, TrainState):
         return start(params)

@@ -1,4 +1,10 @@
-"""Optimisers by name, whose rates are numbers in their state: another rate compiles nothing new."""
+"""Optimisers by name, whose rates are numbers in their state: another rate compiles nothing new.
+
+Half the default rate of plain SGD:
+
+    >>> from mlp_jax.training import LEARNING_RATE, make_optimizer
+    >>> sgd = make_optimizer("sgd", LEARNING_RATE / 2)
+"""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -89,13 +95,27 @@ def with_rates(optimizer_state: Any, rates: Mapping[str, ArrayLike]) -> Any:
 
 
 def with_rates_of(state: TrainState, other: TrainState) -> TrainState:
-    """The state with the rates of another one of the same optimiser."""
+    """The state with the rates of another one of the same optimiser.
+
+    >>> from mlp_jax import TrainState, init_params, make_optimizer
+    >>> from mlp_jax.training import with_rates_of
+    >>> params = init_params(jax.random.key(0), (2, 3))
+    >>> slow, fast = (TrainState.start(params, make_optimizer("sgd", rate)) for rate in (0.1, 3.0))
+    >>> round(current_rate(with_rates_of(slow, fast)), 3)
+    3.0
+    """
     rates = getattr(other.optimizer_state, "hyperparams", {})
     return state._replace(optimizer_state=with_rates(state.optimizer_state, rates))
 
 
 def current_rate(state: TrainState) -> float | None:
-    """The learning rate of the last step, None for an optimiser without rates in its state."""
+    """The learning rate of the last step, None for an optimiser without rates in its state.
+
+    >>> from mlp_jax import TrainState, init_params, make_optimizer
+    >>> from mlp_jax.training import current_rate
+    >>> current_rate(TrainState.start(init_params(jax.random.key(0), (2, 3)), make_optimizer("sgd", 0.5)))
+    0.5
+    """
     held: Any = state.optimizer_state
     rates = getattr(held, "hyperparams", {})
     if not {"learning_rate", "phase"} <= rates.keys():
@@ -127,7 +147,7 @@ def _with_rates_in_state(name: str, rates: tuple[str, ...], dtype: str) -> optax
 
 
 def _rate(learning_rate: Array, phase: Array) -> Callable[[Any], Array]:
-    """The learning rate after so many steps: learning_rate (1 + cos(phase count)) / 2."""
+    """The learning rate after `count` steps: learning_rate (1 + cos(phase count)) / 2."""
     return lambda count: (1 + jnp.cos(jnp.minimum(count * phase, jnp.pi))) * (0.5 * learning_rate)
 
 

@@ -1,4 +1,4 @@
-"""What stays the same from the first epoch to the last, where training stands, and whether the two fit the data."""
+"""The plan of training, which stays the same, its state, which changes, and checks that both fit the data."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 
 from mlp_jax.backward import GradientRule, backprop
 from mlp_jax.data import Dataset, Examples
-from mlp_jax.network import Model, Params
+from mlp_jax.network import Model, Params, check_layers, described
 from mlp_jax.training.sharding import BATCH, POPULATION, check_mesh, count_examples
 
 
@@ -25,6 +25,11 @@ class TrainState(NamedTuple):
     optimizer_state: what the Optax transformation remembers from one step to the next.
     epoch: how many epochs are behind it, () int32.
     model_params: values that a plan's `model` function makes a model of, by name; {} if the plan has a Model.
+
+    >>> from mlp_jax import TrainState, init_params, make_optimizer
+    >>> state = TrainState.start(init_params(jax.random.key(0), (2, 3)), make_optimizer("sgd", 3.0))
+    >>> int(state.epoch), state.params
+    (0, (Layer(weights=float32[3, 2], biases=float32[3]),))
     """
 
     params: Params
@@ -32,9 +37,16 @@ class TrainState(NamedTuple):
     epoch: Int[Array, "*members"]
     model_params: dict[str, Array] = {}  # noqa: RUF012 - nobody writes to it
 
+    def __repr__(self) -> str:
+        numbers = sum(np.size(leaf) for leaf in jax.tree.leaves(self.optimizer_state))
+        more = f", model_params={', '.join(self.model_params)}" if self.model_params else ""
+        epoch = described(self.epoch) if np.ndim(self.epoch) else self.epoch
+        return f"TrainState(epoch={epoch}, params={self.params}, optimizer_state=<{numbers:,} numbers>{more})"
+
     @classmethod
     def start(cls, params: Params, optimizer: optax.GradientTransformation) -> "TrainState":
         """The state before the first epoch."""
+        check_layers(params)
         return cls(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
 
@@ -102,7 +114,13 @@ class Plan:
 
 
 def member(tree: Any, number: int) -> Any:
-    """One member's part, from 0, of the parameters or the state of a population."""
+    """One member's part, from 0, of the parameters or the state of a population.
+
+    >>> from mlp_jax import init_population
+    >>> from mlp_jax.training import member
+    >>> member(init_population(range(8), (2, 3)), 5)
+    (Layer(weights=float32[3, 2], biases=float32[3]),)
+    """
     return jax.tree.map(lambda leaf: leaf[number], tree)
 
 
@@ -110,6 +128,10 @@ def count_steps(epochs: int, examples: int, batch_size: int) -> int:
     """How many updates training makes, 1 or more: the last mini-batch of an epoch may be smaller.
 
     Raises ValueError for a batch size below 1.
+
+    >>> from mlp_jax.training import count_steps
+    >>> count_steps(epochs=30, examples=60_000, batch_size=100)
+    18000
     """
     if batch_size < 1:
         raise ValueError(f"the batch size is {batch_size}: expected 1 or more")
@@ -123,6 +145,10 @@ def check_training(
 
     sizes: neurons of each layer. They must start at the data's columns and end at its outputs.
     until: epochs, 1 or more. seed: 0 to 2^32 - 1. members: of a population.
+
+    >>> from mlp_jax import Model, Plan, load_dataset, make_optimizer
+    >>> from mlp_jax.training import check_training
+    >>> check_training((784, 16, 10), load_dataset("mnist"), Plan(Model(), make_optimizer(), 100), until=30, seed=0)
     """
     examples, mesh = count_examples(len(dataset.train), plan.mesh), plan.mesh
     check_sizes(sizes, dataset)
@@ -146,7 +172,12 @@ def check_training(
 
 
 def check_sizes(sizes: Sequence[int], dataset: Dataset) -> None:
-    """Raises ValueError unless a network of these sizes takes the inputs and has an output for every target."""
+    """Raises ValueError unless a network of these sizes takes the inputs and has an output for every target.
+
+    >>> from mlp_jax import load_dataset
+    >>> from mlp_jax.training import check_sizes
+    >>> check_sizes((784, 16, 10), load_dataset("mnist"))
+    """
     if len(sizes) < 2 or (sizes[0], sizes[-1]) != (dataset.n_in, dataset.n_out):
         outputs = "classes" if dataset.has_classes else "columns of targets"
         raise ValueError(
@@ -156,7 +187,11 @@ def check_sizes(sizes: Sequence[int], dataset: Dataset) -> None:
 
 
 def check_patience(patience: int | None, validation: int) -> None:
-    """Raises ValueError unless examples are held out to be patient with: the epoch is not chosen on test examples."""
+    """Raises ValueError unless examples are held out to be patient with: the epoch is not chosen on test examples.
+
+    >>> from mlp_jax.training import check_patience
+    >>> check_patience(5, validation=1000)
+    """
     if patience is not None and (patience < 1 or validation < 1):
         raise ValueError(
             f"the patience is {patience} epochs with {validation} examples held out: expected 1 or more "

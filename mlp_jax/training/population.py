@@ -19,7 +19,8 @@ from jaxtyping import Array, DTypeLike, Integer
 
 from mlp_jax.backward import GradientRule, backprop
 from mlp_jax.data import Augment, Dataset
-from mlp_jax.network import Model, Params, init_params
+from mlp_jax.data.dataset import check_dataset
+from mlp_jax.network import Model, Params, check_layers, init_params
 from mlp_jax.training.loop import Callback, EpochMetrics, start_or_continue
 from mlp_jax.training.loop import epochs as each_epoch
 from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer, with_rates
@@ -47,6 +48,7 @@ def fit_population(
     mesh: Mesh | None = None,
     augment: Augment | None = None,
     callback: Callback | None = None,
+    progress: bool | None = None,
 ) -> tuple[TrainState, EpochMetrics]:
     """Train many networks at once, each as `fit` would train it alone.
 
@@ -60,7 +62,7 @@ def fit_population(
     mesh: devices that share the members along the mesh's axis "population", or every mini-batch along its axis
         "batch", as in `fit`, or both. On several processes each gives the whole population.
     augment: as for `fit`; all members see the same inputs, so they have to share their mini-batches.
-    callback: called after each epoch with the state, which it may keep, and the metrics; a true return stops training.
+    callback, progress: as for `fit`; the line shows the cost and the score of the best member.
 
     Returns the last state, arrays with the leading axis of members, and the last metrics. A member that stops being
     finite does not stop the others. A population of one, without a mesh, is what `fit` gives, bit for bit.
@@ -76,8 +78,9 @@ def fit_population(
     >>> metrics.best, metrics.ranking.tolist()
     (1, [1, 0])
     """
+    check_dataset(dataset)
     members = _count_members(params.params if isinstance(params, TrainState) else params)
-    alone = members == 1 and mesh is None  # what functions make is then constant in the program, as it is for `fit`
+    alone = members == 1 and mesh is None  # model and optimiser are then constants of the program, as for `fit`
     if optimizer is None:
         steps = count_steps(epochs, count_examples(len(dataset.train), mesh), batch_size)
         optimizer = make_optimizer("sgd", LEARNING_RATE, "cosine", steps)
@@ -96,8 +99,8 @@ def fit_population(
         model, model_params = _made_by(model, model_params), None
     start = partial(start_population, optimizer=optimizer, hyperparams=hyperparams, model_params=model_params)
     plan = Plan(model, optimizer, batch_size, gradient, mesh)
-    last = None
-    for last in each_epoch(start_or_continue(params, start, epochs), dataset, plan, epochs, seed, augment=augment):
+    state, last = start_or_continue(params, start, epochs), None
+    for last in each_epoch(state, dataset, plan, epochs, seed, augment=augment, progress=progress):
         if callback is not None and callback(*last):
             break
     assert last is not None  # there is one epoch at least
@@ -117,6 +120,10 @@ def init_population(
     scales: what each member's weights are multiplied by, (members,); 1 if not given.
 
     Raises ValueError for no seeds, for scales of another number or not finite, or sizes that `init_params` refuses.
+
+    >>> from mlp_jax import init_population
+    >>> init_population(range(8), (2, 3))
+    (Layer(weights=float32[8, 3, 2], biases=float32[8, 3]),)
     """
     if not len(seeds):
         raise ValueError("there are no seeds: give one for each member of the population")
@@ -143,6 +150,13 @@ def start_population(
     of the function that makes a member's model.
 
     Raises ValueError for values of another length, or hyperparameters that are not in the optimiser's state.
+
+    >>> from mlp_jax import init_population, make_optimizer
+    >>> from mlp_jax.training import start_population
+    >>> rates = {"learning_rate": [0.5, 1.0, 2.0]}
+    >>> state = start_population(init_population(range(3), (2, 3)), make_optimizer("sgd"), rates)
+    >>> state.epoch.tolist()
+    [0, 0, 0]
     """
     members, dtype = _count_members(params), params[0].weights.dtype
     real = jax.dtypes.canonicalize_dtype(float)
@@ -154,6 +168,7 @@ def start_population(
 
 def _count_members(params: Params) -> int:
     """How many members there are. Raises ValueError unless every array has one leading axis for them."""
+    check_layers(params)
     lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(params)}
     fits = all((layer.weights.ndim, layer.biases.ndim) == (3, 2) for layer in params)
     if len(lengths) != 1 or lengths == {0} or not fits:

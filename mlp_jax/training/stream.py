@@ -28,6 +28,10 @@ def examples_in_chunk(stream: int, batch_size: int) -> int:
     """How many examples a chunk has if `stream` of them lie on the device: half, in whole mini-batches.
 
     Raises ValueError if that is none.
+
+    >>> from mlp_jax.training import examples_in_chunk
+    >>> examples_in_chunk(1_050, batch_size=100)
+    500
     """
     chunk = stream // 2 // batch_size * batch_size
     if chunk < 1:
@@ -98,7 +102,7 @@ def in_file_order(
 def gather(
     inputs: Num[np.ndarray, "n n_in"], rows: Integer[np.ndarray, " chunk"], out: Num[np.ndarray, "chunk n_in"]
 ) -> Num[np.ndarray, "chunk n_in"]:
-    """inputs[rows] for rows that ascend, in `out`. What is read of a mapped file leaves this process's memory again."""
+    """inputs[rows] for ascending rows, in `out`. Pages read from a mapped file leave this process's memory again."""
     file, dtype = file_of(inputs), out.dtype
     if inputs.flags.c_contiguous:  # as bytes: NumPy would first copy all of a mapped file that is not aligned
         inputs, out = inputs.view(np.uint8), out.view(np.uint8)

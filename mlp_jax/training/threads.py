@@ -15,6 +15,9 @@ def use_one_thread_if_small(sizes: Sequence[int], batch_size: int) -> None:
     131 ms an epoch with two threads and 78 to 103 with one, 784-64-10 240 and 176; 784-128-64-10 comes out even, and
     784-256-10 takes 510 and 670 (medians of 4 epochs, two cores, JAX 0.10.2). The number of threads is read when the
     backend starts: call this before the first computation, or set PJRT_NPROC in the environment, which has priority.
+
+    >>> from mlp_jax.training import use_one_thread_if_small
+    >>> use_one_thread_if_small((784, 16, 16, 10), batch_size=100)
     """
     if _is_small(sizes, batch_size):
         os.environ.setdefault("PJRT_NPROC", "1")
@@ -27,6 +30,9 @@ def use_cores_for_members(members: int, sizes: Sequence[int], batch_size: int) -
     to 36 ms each and epoch on a mesh over these devices, with the axis "population", and 40 to 46 on one device with
     as many threads (batches of 100, two cores, JAX 0.10.2). JAX_NUM_CPU_DEVICES in the environment has priority, as
     the devices that JAX has made if it has started already. Call this before the first computation.
+
+    >>> from mlp_jax.training import use_cores_for_members
+    >>> use_cores_for_members(64, (784, 16, 16, 10), batch_size=100)
     """
     if _is_small(sizes, batch_size) and "JAX_NUM_CPU_DEVICES" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

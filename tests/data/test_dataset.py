@@ -276,3 +276,17 @@ def test_the_first_examples_keep_weights_classes_and_the_rest():
     for count in (0, 6, -1):
         with pytest.raises(DatasetError, match=f"^{count} training examples are asked for: expected 1 to 5"):
             data.first(count)
+
+
+def test_examples_and_data_sets_show_shapes():
+    assert repr(Examples(INPUTS, CLASSES)) == "Examples(inputs=uint8[5, 4], targets=int64[5])"
+    weighted = Examples(INPUTS, WANTED, np.ones(5))
+    assert repr(weighted) == "Examples(inputs=uint8[5, 4], targets=float64[5, 2], weights=float64[5])"
+    assert repr(jax.tree.map(lambda _: None, weighted)) == "Examples(inputs=None, targets=None)"
+    names = tuple(map(str, range(12)))
+    shown = repr(Dataset(Examples(INPUTS, CLASSES), OTHERS, (2, 2, 1), names))
+    assert shown == (
+        "Dataset(train=Examples(inputs=uint8[5, 4], targets=int64[5]), "
+        "test=Examples(inputs=float32[3, 4], targets=uint8[3]), image_shape=(2, 2, 1), "
+        "class_names=<12 names>, n_out=12)"
+    )

@@ -262,7 +262,7 @@ def test_what_does_not_fit_is_refused_with_what_it_has_and_leaves_nothing_behind
         "tfds:../mnist": "expected tfds:NAME",
         "tfds:mnist:..": "expected tfds:NAME",
         "tfds:imdb_reviews": "no image classification set: expected one Image and one ClassLabel, it has .*Text",
-        "tfds:emnist": r"is not prepared in .*/home/emnist/byclass/\d.*: pip install 'mlp_jax\[tensorflow\]', or",
+        "tfds:emnist": r"not prepared in .*/home/emnist/byclass/\d.*: pip install -e '\.\[tensorflow\]' in a clone, or",
     }.items(),
 )
 def test_what_is_not_there_is_refused_with_what_to_do(source, message, home):
@@ -274,7 +274,7 @@ def test_what_is_not_there_is_refused_with_what_to_do(source, message, home):
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
-        ("No module named 'tensorflow'", r"No module named 'tensorflow'; pip install 'mlp_jax\[tensorflow\]'"),
+        ("No module named 'tensorflow'", r"No module named 'tensorflow'; pip install -e '\.\[tensorflow\]' in a clone"),
         ("Fetch it\n  by hand", "TFDS cannot prepare it in .*/home: Fetch it by hand$"),
     ],
 )

@@ -1,6 +1,7 @@
 """Reports on gradients: the numbers, the verdict, and where a deliberate mistake is found."""
 
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -440,3 +441,17 @@ def test_errors_beyond_float64_are_infinite_and_say_nothing():
     assert (opposite.agrees, opposite.absolute, opposite.angle) == (False, np.inf, 180)
     near, _ = compare([np.array([np.nextafter(largest, 0)])], [np.array([largest])])
     assert (near.agrees, near.ulps) == (True, 1)
+
+
+def test_a_notebook_shows_a_report_as_a_table_and_a_shell_as_text():
+    right, wrong = {"<b>": np.ones(2)}, {"<b>": np.array([1, 2.0])}
+    report = compare_gradients({"right": right, "a & b": wrong, "reference": right}, "reference")
+    assert repr(report) == str(report)
+    html = report._repr_html_()
+    assert (html.count("<table>"), html.count("<tr"), html.count("DISAGREE")) == (2, 7, 2)
+    assert "<caption>a &amp; b and reference DISAGREE</caption>" in html
+    assert "[&#x27;&lt;b&gt;&#x27;]" in html
+    assert not {"<b>", "a & b"} & set(re.findall(r"<b>|a & b", html))
+    rows = re.findall(r"<tr(.*?)>(.*?)</tr>", html)
+    assert ["bold" in style for style, _ in rows] == [False, False, False, False, True, False, True]
+    assert {row.count("<t") for _, row in rows} == {1, 8}

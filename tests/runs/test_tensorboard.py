@@ -99,7 +99,7 @@ def test_numbers_of_any_kind_have_a_histogram(tmp_path, values):
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
-    message = r"^event files need the package tensorboard \(.*\): pip install 'mlp_jax\[tensorboard\]'$"
+    message = r"^event files need the package tensorboard \(.*\): pip install -e '\.\[tensorboard\]' in a clone$"
     with pytest.raises(ValueError, match=message):
         EventWriter(tmp_path / "run")
     assert not (tmp_path / "run").exists()

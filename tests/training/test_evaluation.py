@@ -23,7 +23,7 @@ from small import (
     scores_by_numpy,
 )
 
-from mlp_jax import Examples, Layer, Model, TrainState, cross_entropy, evaluate, identity
+from mlp_jax import Evaluation, Examples, Layer, Model, TrainState, cross_entropy, evaluate, identity
 from mlp_jax.training.evaluation import evaluator
 
 
@@ -116,3 +116,11 @@ def test_wanted_outputs_outside_the_domain_of_the_cost_are_refused():
     params = (Layer(np.zeros((1, 1), np.float32), np.zeros(1, np.float32)),)
     with pytest.raises(ValueError, match="the targets are from 2 to 2, but the cost takes 0 to 1"):
         evaluate(params, Examples(np.ones((3, 1)), np.full((3, 1), 2.0)), Model(cost=cross_entropy))
+
+
+def test_an_evaluation_shows_its_score_and_no_wall_of_numbers():
+    assert repr(Evaluation(0.123456789, 0.95, confusion=np.eye(10, dtype=int))) == (
+        "Evaluation(loss=0.12346, score=0.95, confusion=int64[10, 10])"
+    )
+    assert repr(Evaluation(2.0, -0.5, 1.25)) == "Evaluation(loss=2, score=-0.5, rmse=1.25)"
+    assert repr(Evaluation(np.ones(3, np.float32), np.ones(3))) == "Evaluation(loss=float32[3], score=float64[3])"

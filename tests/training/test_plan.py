@@ -134,3 +134,16 @@ def test_a_model_of_values_is_made_of_those_of_the_state():
     state = TrainState(PARAMS, (), np.int32(0), {"hidden": sigmoid, "output": identity})
     assert Plan(Model, SGD).model_of(state) == Model(sigmoid, identity)
     assert PLAN.model_of(state) == MODEL
+
+
+def test_a_state_shows_shapes_and_counts():
+    layer = "(Layer(weights=float32[2, 3], biases=float32[2]),)"
+    state = TrainState.start(init_params(jax.random.key(0), (3, 2)), optax.adam(0.1))
+    assert repr(state) == f"TrainState(epoch=0, params={layer}, optimizer_state=<17 numbers>)"
+    members = state._replace(epoch=np.zeros(8, np.int32), model_params={"slope": np.ones(8)})
+    assert repr(members).startswith("TrainState(epoch=int32[8], ")
+    assert repr(members).endswith("<17 numbers>, model_params=slope)")
+    seen = []
+    jax.make_jaxpr(lambda state: seen.append(repr(state)))(state)
+    assert f"params={layer}, optimizer_state=<17 numbers>" in seen[0]
+    assert "epoch=None" in repr(jax.tree.map(lambda _: None, state))
