@@ -1,4 +1,4 @@
-"""What more than one figure draws, and what all figures share: size, colours, axes.
+"""Drawing that several figures share: size, colours, axes, panels.
 
 The colours are those of Okabe and Ito, which every kind of colour vision tells apart. The background is always white,
 so that a figure looks the same on a dark page.
@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
 BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = COLOURS
 POSITIVE, NEGATIVE = "#1c5fb8", "#b04a10"
-"""What rises and what falls, on white: blue and orange, as on the page."""
+"""Colours on white for positive numbers, blue, and negative ones, orange, as on the page."""
 SIGNS = LinearSegmentedColormap.from_list("signs", ["#ff8e4a", "#12161e", "#5aaaff"])
 """Negative numbers orange, 0 black, positive ones blue: the brighter, the farther from 0."""
 STYLES = ("-", "--", "-.", ":")
@@ -33,7 +33,7 @@ def page(rows: int = 1, columns: int = 1, *, height: float = 3.2) -> tuple[Figur
 
 
 def name_axes(panel: Axes, x: str, y: str, title: str = "", *, grid: bool = True, **settings: Any) -> None:
-    """What is drawn along each axis, with its unit, and a quiet grid. settings: as `Axes.set` takes them."""
+    """Label both axes, with units, and draw a faint grid. settings: as `Axes.set` takes them."""
     panel.set(xlabel=x, ylabel=y, **settings)
     panel.set_title(title, fontsize="medium")
     if grid:
@@ -82,7 +82,7 @@ def picture(
 
 
 def matrix(panel: Axes, counts: Num[np.ndarray, "rows columns"]) -> None:
-    """Counts in the cells of a matrix, the larger the darker, but for the diagonal, beside which all would be pale."""
+    """Counts in the cells of a matrix, the larger the darker. The diagonal stays white: its counts are far larger."""
     shade = np.where(np.eye(*counts.shape, dtype=bool), 0, counts)
     panel.imshow(shade, cmap="Blues", vmax=max(float(shade.max()), 1) * 1.3)
     for (row, column), count in np.ndenumerate(counts):
@@ -130,8 +130,20 @@ def strips(*heights: float) -> tuple[Figure, list[SubFigure]]:
     return figure, list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat)
 
 
+def table(rows: Mapping[str, str]) -> Figure:
+    """A table of a page's width: names on the left, values on the right."""
+    figure = Figure(figsize=(WIDTH, 0.21 * len(rows) + 0.2), dpi=DOTS, facecolor="white")
+    panel = figure.add_axes((0.03, 0, 0.94, 1), ylim=(len(rows) + 0.6, -0.4), xlim=(0, 1))
+    panel.axis("off")
+    for number, (name, value) in enumerate(rows.items()):
+        panel.axhline(number, color="#dddddd", linewidth=0.6)
+        panel.text(0, number + 0.5, name, fontsize="x-small", va="center", parse_math=False)
+        panel.text(1, number + 0.5, value, fontsize="x-small", va="center", ha="right", parse_math=False)
+    return figure
+
+
 def gallery_height(images: int, columns: int = 8) -> float:
-    """The height in inches of a strip with so many images, one line of caption each, and a title."""
+    """The height in inches of a strip of images with one line of caption each, and a title."""
     return (WIDTH / columns + 0.2) * -(-images // columns) + 0.3
 
 
@@ -173,7 +185,7 @@ def signed_cells(
 
 
 def wanted_changes(panel: Axes, activations: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"]) -> None:
-    """Activations as bars, and from their ends arrows in proportion to what is wanted, the longest a third as high."""
+    """Activations as bars, and arrows from their ends: the wanted changes, the longest a third of the highest bar."""
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     places, unit = np.arange(len(activations)), float(np.abs(wanted).max()) or 1.0
     reach = max(float(np.abs(activations).max()), 1e-3) / 3

@@ -1,10 +1,11 @@
 """What was measured of each claim of the lessons, in Markdown, from what `mlp-jax experiment all` has written.
 
 mlp-jax experiment all --out experiments
-python scripts/claims.py experiments --readme mlp_jax/experiments/README.md
+python scripts/claims.py experiments --readme mlp_jax/experiments/README.md --pictures scripts/pictures/experiments
 """
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -13,31 +14,43 @@ from typing import Annotated, Any
 import tyro
 
 from mlp_jax.experiments import EXPERIMENTS
+from mlp_jax.report.payload import in_few_colours
 
 BEGIN, END = "<!-- claims: begin -->", "<!-- claims: end -->"
 
 
-def main(directory: Annotated[Path, tyro.conf.Positional], readme: Path | None = None) -> None:
+def main(
+    directory: Annotated[Path, tyro.conf.Positional], readme: Path | None = None, pictures: Path | None = None
+) -> None:
     """Print the findings, or put them into a Markdown file.
 
     Args:
         directory: where `mlp-jax experiment all --out DIRECTORY` has written NAME.json for each experiment.
         readme: the file, to put the findings between the lines <!-- claims: begin --> and <!-- claims: end -->.
+        pictures: a directory to copy the figures to; the findings then show them.
     """
     try:
-        findings = findings_of(directory)
+        beside = Path() if readme is None else readme.parent
+        findings = findings_of(directory, None if pictures is None else os.path.relpath(pictures, beside))
         if readme is None:
             print(findings, end="")
         else:
             text = with_findings(readme.read_text(encoding="utf-8"), findings, readme)
             readme.write_text(text, encoding="utf-8")
+        if pictures is not None:
+            pictures.mkdir(parents=True, exist_ok=True)
+            for name in EXPERIMENTS:
+                (pictures / f"{name}.png").write_bytes(in_few_colours(directory / f"{name}.png"))
     except (OSError, ValueError) as error:
         print(f"claims.py: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
-def findings_of(directory: Path) -> str:
-    """A table of all verdicts, and a section for each experiment. Raises ValueError for missing or damaged numbers."""
+def findings_of(directory: Path, pictures: str | None = None) -> str:
+    """A table of all verdicts, and a section for each experiment, with its figure in the directory `pictures`.
+
+    Raises ValueError for missing or damaged numbers.
+    """
     missing = [name for name in EXPERIMENTS if not (directory / f"{name}.json").is_file()]
     if missing:
         raise ValueError(
@@ -51,7 +64,7 @@ def findings_of(directory: Path) -> str:
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
             rows.append(_row(name, said))
-            sections.append(_section(name, said))
+            sections.append(_section(name, said, pictures))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             again = f"mlp-jax experiment {name} --out {directory}"
             raise ValueError(f"{path} is not what {again} writes ({error!r}): run it again") from error
@@ -74,7 +87,7 @@ def _row(name: str, said: dict[str, Any]) -> str:
     return f"| {' | '.join(map(_cell, cells))} | [`{name}`](#{name}) |"
 
 
-def _section(name: str, said: dict[str, Any]) -> str:
+def _section(name: str, said: dict[str, Any], pictures: str | None) -> str:
     parts = [
         f"- {'holds' if held else '**does not hold**'}: *{_line(part)}*. {_sentence(said['criteria'][part])}"
         for part, held in said["parts"].items()
@@ -88,8 +101,17 @@ def _section(name: str, said: dict[str, Any]) -> str:
         "",
         f"{_sentence(said['finding'])} `mlp-jax experiment {name}`",
         "",
+        *_numbers(said["table"]),
     ]
+    if pictures is not None:
+        lines += [f"![The figure of {name}]({pictures}/{name}.png)", ""]
     return "\n".join(lines)
+
+
+def _numbers(table: dict[str, str]) -> list[str]:
+    """A table without a heading, which Markdown has only with an empty one."""
+    rows = [f"| {_cell(_line(what))} | {_cell(_line(value))} |" for what, value in table.items()]
+    return ["| | |", "| --- | --- |", *rows, ""] if rows else []
 
 
 def _sentence(text: str) -> str:

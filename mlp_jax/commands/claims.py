@@ -1,15 +1,19 @@
-"""What the command `experiment` makes claims on, and keeps of them."""
+"""Runs experiments for the command `experiment`, and writes their figures and numbers."""
 
 import io
 import json
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
 
+from mlp_jax import figures
 from mlp_jax.commands.shared import dataset_of, keep_programs, make_console, open_run, print_json
 from mlp_jax.config import Experiment
 from mlp_jax.data import Dataset, load_dataset
@@ -18,11 +22,11 @@ from mlp_jax.experiments.subject import SEEDS, SIZES, Subject, lesson_networks
 from mlp_jax.network import sizes_of
 from mlp_jax.runs import RunError
 from mlp_jax.runs.files import UNFINISHED, replace_file
-from mlp_jax.training import EpochMetrics, TrainState, init_population, use_cores_for_members
+from mlp_jax.training import init_population, use_cores_for_members
 
 
 class Material:
-    """What experiments are made on, read or trained when the first one needs it.
+    """The data and networks that experiments need. They are loaded or trained when the first experiment asks for them.
 
     Raises RunError or DatasetError for a run or data that cannot be used, ValueError for a test image out of range.
     """
@@ -42,19 +46,14 @@ class Material:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """What the run learned, or MNIST."""
+        """The run's data, or MNIST."""
         return dataset_of(self._run[0], self._run[2]) if self._run else load_dataset()
 
     @cached_property
     def subject(self) -> Subject:
-        """The run's network, or the lessons', from several seeds."""
+        """The run's network, or the network of the lessons from several seeds."""
         if self._run is None:
-            with make_console().status("training the network of the lessons") as status:
-
-                def after_epoch(state: TrainState, metrics: EpochMetrics) -> None:
-                    status.update(f"training the network of the lessons from {len(SEEDS)} seeds: epoch {metrics.epoch}")
-
-                return lesson_networks(self.dataset, callback=after_epoch)._replace(image=self._image)
+            return lesson_networks(self.dataset)._replace(image=self._image)
         run, model, params = self._run
         sizes, seed, scale = sizes_of(params), run.config.get("seed"), run.config.get("scale", 1.0)
         if not isinstance(seed, int) or not isinstance(scale, float | int):
@@ -69,10 +68,15 @@ class Material:
 
 
 def run(settings: Experiment, name: str) -> int:
-    """Make one experiment, and print its finding."""
-    material, directory = Material(settings), _directory(settings)
-    found = _make(name, material.of(name), directory)
-    make_console().print(found["finding"], soft_wrap=True)
+    """Run one experiment, and print its finding."""
+    material, directory, console = Material(settings), _directory(settings), make_console()
+    arguments = material.of(name)
+    with console.status(f"running {name}"):
+        found = _make(name, arguments, directory)
+    console.print(f"{found['verdict']}: {found['finding']}", soft_wrap=True)
+    width = max(map(len, found["table"]), default=0)
+    for what, value in found["table"].items():
+        console.print(f"  {what:{width}}  {value}", soft_wrap=True)
     figure, numbers = map(str, _files(directory, name))
     shown = {key: found[key] for key in ("claim", "verdict", "parts")}
     print_json(**shown, figure=figure, numbers=numbers)
@@ -80,12 +84,13 @@ def run(settings: Experiment, name: str) -> int:
 
 
 def run_all(settings: Experiment) -> int:
-    """Make every experiment, but those that cannot be made on this material."""
+    """Run every experiment, except those that this run or data cannot serve."""
     material, directory, console, left_out = Material(settings), _directory(settings), make_console(), []
     for number, name in enumerate(EXPERIMENTS, 1):
         arguments, start = material.of(name), time.perf_counter()
         try:
-            found = _make(name, arguments, directory)
+            with console.status(f"running {name}, {number} of {len(EXPERIMENTS)}"):
+                found = _make(name, arguments, directory)
             told = f" ({time.perf_counter() - start:.0f} s), {found['verdict']}: {found['finding']}"
         except ValueError as error:
             for kept in _files(directory, name):  # those of an earlier run would be taken for this one's
@@ -98,18 +103,32 @@ def run_all(settings: Experiment) -> int:
 
 
 def _make(name: str, arguments: tuple[Any, ...], directory: Path) -> dict[str, Any]:
-    """Make an experiment, and keep its figure and its numbers. Returns what is said in their file beside them."""
+    """Run an experiment, and write its figure and its numbers. Returns the entries of the JSON file but the numbers."""
     module = import_module(f"mlp_jax.experiments.{name.replace('-', '_')}")
     measured = module.measure(*arguments)
     finding, claim = module.judge(measured), claim_of(name)
     drawn = io.BytesIO()
-    module.draw(measured).savefig(drawn, format="png")
+    one_below_the_other([module.draw(measured), figures.table(finding.table)]).save(drawn, format="png")
     said = {"experiment": name, "claim": claim.text, "source": claim.source, "criteria": claim.criteria}
-    said |= {"verdict": finding.verdict, "parts": finding.parts, "finding": finding.text}
+    said |= {"verdict": finding.verdict, "parts": finding.parts, "finding": finding.text, "table": finding.table}
     figure, numbers = _files(directory, name)
     replace_file(figure, drawn.getvalue())
     replace_file(numbers, (json.dumps(said | {"numbers": measured._asdict()}, default=_as_json) + "\n").encode())
     return said
+
+
+def one_below_the_other(figures: Sequence[Figure]) -> Image.Image:
+    """Figures of one width as a single picture."""
+    drawn = []
+    for figure in figures:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
+        drawn.append(Image.open(buffer).convert("RGB"))
+    whole, top = Image.new("RGB", (drawn[0].width, sum(each.height for each in drawn)), "white"), 0
+    for each in drawn:
+        whole.paste(each, (0, top))
+        top += each.height
+    return whole
 
 
 def _files(directory: Path, name: str) -> tuple[Path, Path]:
@@ -118,7 +137,7 @@ def _files(directory: Path, name: str) -> tuple[Path, Path]:
 
 
 def _as_json(value: Any) -> Any:
-    """Arrays and NumPy's numbers for JSON: six digits of fractions, null for what is not finite."""
+    """Arrays and NumPy's numbers for JSON: six digits of fractions, null for numbers that are not finite."""
     array = np.asarray(value)
     if array.ndim:
         return [_as_json(element) for element in array]
@@ -128,7 +147,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _directory(settings: Experiment) -> Path:
-    """The directory to write to. Raises OSError, which names it, if that fails: now, and not after minutes of work."""
+    """The directory to write to. Raises OSError at once, and not after minutes of work, if it cannot be written."""
     directory = settings.out or settings.run or Path("experiments")
     directory.mkdir(parents=True, exist_ok=True)
     trial = directory / f"trial{UNFINISHED}"

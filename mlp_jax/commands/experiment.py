@@ -1,4 +1,4 @@
-"""The command that runs the claims of the lessons."""
+"""The command that tests the claims of the lessons."""
 
 from difflib import get_close_matches
 
@@ -11,7 +11,7 @@ ALL = "all"
 def experiment(settings: Experiment) -> int:
     """Run a claim of the lessons, or all, and keep the figure and the numbers of each; without a name, list them.
 
-    Raises ValueError, which offers the nearest names, for one that is unknown.
+    Raises ValueError for an unknown name, and offers the nearest ones.
     """
     if settings.name is None:
         for name in EXPERIMENTS:

@@ -1,4 +1,4 @@
-"""What is kept after each epoch, by `train` and by `sweep`: checkpoints, and how training ended."""
+"""What `train` and `sweep` share: lines of metrics, checkpoints, and how training ended."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -80,9 +80,10 @@ def recording(
     run: Run | None,
     max_over_processes: Callable[[int], int] = lambda number: number,
 ) -> Iterator[Recorder]:
-    """Around training: on the way out, whatever the reason, the last checkpoint is finished and the run closed.
+    """Keeps a run during training. However training ends, it finishes the last checkpoint and closes the run.
 
-    A signal ends training after an epoch, and divergence without an error; both keep the last good state.
+    A signal ends training after the current epoch. Divergence ends it too, without an error. Both keep the last finite
+    state.
 
     run: None in all processes but the first.
     """
@@ -109,7 +110,7 @@ def recording(
 
 
 def as_line(metrics: EpochMetrics) -> dict[str, Any]:
-    """The metrics of one network as metrics.jsonl has them, with None for what is not finite."""
+    """The metrics of one network as metrics.jsonl has them, with None for numbers that are not finite."""
     numbers = {"loss": metrics.loss, "test_loss": metrics.test_loss}
     numbers |= {score_name(metrics): metrics.score} | ({} if metrics.rmse is None else {"test_rmse": metrics.rmse})
     finite = {name: float(number) if math.isfinite(number) else None for name, number in numbers.items()}

@@ -75,7 +75,7 @@ def sweep(settings: Sweep) -> int:
             run.save(member_of(state.params, number), model)
         seed = of_each["seed"] if settings.own_batches else settings.seed
         augment = augment_of(settings, dataset)
-        running = epochs(state, dataset, plan, settings.epochs, seed, augment=augment)
+        running = epochs(state, dataset, plan, settings.epochs, seed, augment=augment, progress=False)
         for state, metrics in running:
             last = _metrics_of(metrics, slice(len(members)))  # without the padding
             _keep(runs, state, last, model)
@@ -93,7 +93,7 @@ def sweep(settings: Sweep) -> int:
 
 
 def _members(settings: Sweep) -> list[Member]:
-    """What sets each member apart."""
+    """The learning rate, scale and seed of each member."""
     combinations = product(settings.learning_rate, settings.scale, range(settings.seeds))
     members = [
         {"learning_rate": rate, "scale": scale, "seed": settings.seed + number} for rate, scale, number in combinations
@@ -113,7 +113,7 @@ def _member_runs(whole: Run, config: dict[str, Any], members: list[Member], behi
         return [Run.open(directory) for directory in directories]
     shared = {name: value for name, value in config.items() if name not in NOT_OF_A_MEMBER}
     shared |= {"gradient": "manual", "order_seed": None if config["own_batches"] else config["seed"]}
-    shutil.rmtree(whole.directory / "members", ignore_errors=True)  # what was begun when the sweep was killed
+    shutil.rmtree(whole.directory / "members", ignore_errors=True)  # the remains of a sweep that was killed
     return [
         Run.create(directory, shared | member, lock=False)
         for directory, member in zip(directories, members, strict=True)
@@ -121,7 +121,7 @@ def _member_runs(whole: Run, config: dict[str, Any], members: list[Member], behi
 
 
 def _last_metrics(runs: list[Run], lines: list[dict[str, Any]]) -> EpochMetrics | None:
-    """The metrics of the last epoch that the lines are of; what members have of later ones is forgotten."""
+    """The metrics of the last epoch in `lines`; lines of later epochs are deleted from the members."""
     if not lines:
         return None
     of_members = [run.rewind(len(lines))[-1] for run in runs]
@@ -168,7 +168,7 @@ def _line_of_all(metrics: EpochMetrics) -> dict[str, Any]:
 
 
 def _line(metrics: EpochMetrics, epochs: int) -> str:
-    """What is printed after an epoch if the output is no terminal."""
+    """The line that is printed after an epoch if the output is no terminal."""
     low, median, high = (score_text(score_name(metrics), score) for score in metrics.spread)
     return (
         f"epoch {metrics.epoch:>{len(str(epochs))}}   best {high}   median {median}   worst {low}   "

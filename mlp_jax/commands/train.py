@@ -44,9 +44,9 @@ from mlp_jax.training import (
 SOME = 1_000
 """Training examples that angles and histograms of errors are measured on."""
 PLACES = ("out", "resume", "cache", "distributed", "coordinator", "num_processes", "process_id", "timeout")
-"""Settings that say where a run takes place, which may differ between its processes."""
+"""Settings that say where a run takes place: its processes may differ in them."""
 AfterEpoch = Callable[[TrainState, EpochMetrics], dict[str, Any]]
-"""What is measured after an epoch besides the metrics, for the line of metrics."""
+"""A function that measures more after an epoch: further entries of its line of metrics."""
 
 
 def train(settings: Train) -> int:
@@ -118,7 +118,7 @@ def _train(settings: Train, processes: Processes) -> int:
 
 
 def _out_of_patience(settings: Train, recorder: Recorder) -> bool:
-    """Whether the best epoch is so long ago that training stops."""
+    """Whether --patience ends training, because the best epoch is too long ago."""
     behind = recorder.lines[-1]["epoch"] if recorder.lines else 0
     return settings.patience is not None and behind - recorder.best["epoch"] >= settings.patience
 
@@ -134,7 +134,7 @@ def _check_same(processes: Processes, config: dict[str, Any], dataset: Dataset, 
 
 
 def _examples_at_a_time(settings: Train, dataset: Dataset, devices: int) -> int | None:
-    """How many training examples to stream at a time: those asked for, or what fits.
+    """How many training examples to stream at a time: as many as were asked for, or as fit in memory.
 
     None if a device's part of all of them takes no more than half its memory. Raises ValueError for too few.
     """
@@ -145,14 +145,14 @@ def _examples_at_a_time(settings: Train, dataset: Dataset, devices: int) -> int 
         if inputs.nbytes > devices * memory / 2:
             stream = max(devices * memory // 4 // inputs[0].nbytes, 2 * settings.batch_size)
     if stream is not None:
-        examples_in_chunk(stream, settings.batch_size)  # which refuses too few
+        examples_in_chunk(stream, settings.batch_size)  # raises ValueError for too few
     return stream
 
 
 def _keepers(settings: Train, recorder: Recorder, dataset: Dataset, plan: Plan, start: TrainState) -> list[AfterEpoch]:
-    """What is measured or kept after each epoch, before its line of metrics is logged.
+    """The functions that measure or keep something after each epoch, before its line of metrics is logged.
 
-    start: the state that training begins or resumes with, which is kept now.
+    start: the state that training begins or resumes with, which is saved now.
     """
     run, model, some = recorder.run, plan.model_of(start), dataset.train.rows(slice(SOME))
     keepers = [_angles(model, plan.gradient, some)] if settings.angles else []
@@ -178,9 +178,9 @@ def _keepers(settings: Train, recorder: Recorder, dataset: Dataset, plan: Plan, 
 
 
 def _training_score(dataset: Dataset, plan: Plan, epochs: int) -> AfterEpoch:
-    """Measures the score on training examples, of this process if several share them, where a snapshot is due.
+    """Measures the score on training examples after the epochs that have a snapshot.
 
-    After every epoch it would take 8 % of a short run's time.
+    Each of several processes has only its own part of them. After every epoch it would take 8 % of a short run's time.
     """
     evaluation = evaluator(training_sample(dataset), plan.model)
 
@@ -227,7 +227,7 @@ def _angles(model: Model, rule: GradientRule, some: Examples) -> AfterEpoch:
 
 
 def _heading(config: dict[str, Any], params: Params, examples: int) -> str:
-    """What is trained, on what."""
+    """The device, the network and the examples, for the first line that is printed."""
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     where = config["device"] if config["devices"] == 1 else f"{config['devices']} x {config['device']}"
     sizes, batch_size = "-".join(map(str, config["sizes"])), config["batch_size"]
@@ -235,7 +235,7 @@ def _heading(config: dict[str, Any], params: Params, examples: int) -> str:
 
 
 def _line(metrics: EpochMetrics, epochs: int, examples: int, angles: list[float | None] | None) -> str:
-    """What is printed after an epoch."""
+    """The line that is printed after an epoch."""
     name = score_name(metrics)
     line = (
         f"epoch {metrics.epoch:>{len(str(epochs))}}   cost {metrics.loss:.4f}   "

@@ -122,22 +122,24 @@ def judge(measured: Measurement) -> Finding:
     )
     crowded, correct = np.median(measured.crowded), np.median(measured.correct[:, -1])
     return Finding(
-        f"An example's changes are {lengths[0]:.1f} times as long as their average in untrained networks and "
-        f"{lengths[1]:.0f} times in trained ones; {agreeing[0]:.0%} and {agreeing[1]:.0%} of single changes have the "
-        f"average's sign. So a small step along the average lowers the cost of {improved[0]:.0%} of the examples at "
-        f"first, and of {improved[1]:.0%} in the end: better on average is then not better for each. After "
-        f"{measured.steps[-1]} steps no digit is called more than {crowded:.1f} times as often as it occurs, and "
-        f"{correct:.0%} of the test images are right.",
+        f"A small step along the average lowers the cost of {improved[0]:.0%} of the examples before training, and "
+        f"of {improved[1]:.0%} after it.",
         {
             "better on all samples": bool(improved[0] >= NEARLY_ALL),
             "better on all samples to the end": bool(improved[1] >= NEARLY_ALL),
             "not all a 2": bool(crowded <= MUCH_MORE),
         },
+        {
+            "length of one example's changes over their average's": f"{lengths[0]:.1f} before, {lengths[1]:.0f} after",
+            "single changes that have the average's sign": f"{agreeing[0]:.0%} before, {agreeing[1]:.0%} after",
+            f"after {measured.steps[-1]} steps: a digit is called more than it occurs": f"{crowded:.1f} times, at most",
+            f"test accuracy after {measured.steps[-1]} steps": f"{correct:.0%}",
+        },
     )
 
 
 def draw(measured: Measurement) -> Figure:
-    """The lesson's table with numbers in its cells, how examples agree with their average, and where it leads."""
+    """The lesson's table with numbers in its cells, how examples agree with it, and what steps along it do."""
     figure, (cells, agreement, ends) = figures.strips(4.2, 2.6, 2.6)
     panel, columns = cells.subplots(), len(measured.labels) + 1
     table = np.column_stack([measured.table, measured.average])
@@ -219,7 +221,7 @@ def _compared(networks: Params, inputs: Array, targets: Array, model: Model) -> 
 
 @jax.jit
 def _trained_on(networks: Params, inputs: Array, targets: Array, steps: ArrayLike, model: Model) -> Params:
-    """The networks after so many steps along the average over the examples."""
+    """The networks after `steps` steps along the average over the examples."""
 
     def step(params: Params) -> Params:
         gradient = backprop(params, inputs, targets, model)

@@ -1,6 +1,6 @@
 """A mini-batch's gradient is not the actual one, nor its step the most efficient, but a pretty good approximation.
 
-"Pretty good" is read in two ways: of its direction, and of what it is for, to lower the cost of all examples. Both are
+"Pretty good" is read in two ways: as a direction, and as a step that lowers the cost of all examples. Both are
 looked at along the way of training, for batches of 100. A small step lowers the cost of all examples if the batch's
 gradient and the full one are less than 90 degrees apart; for its length it then lowers it by their cosine, as a share
 of the steepest step. The steps that training takes at that moment are longer, and are measured. In the end the learning
@@ -41,10 +41,10 @@ from mlp_jax.training.optimizer import LEARNING_RATE
 
 IMAGES = 60_000
 MEMBERS = 2
-WAY, EPOCHS = (0, 1, 3, 10, 20), 30  # looked at after so many epochs, of so many; and in the end
+WAY, EPOCHS = (0, 1, 3, 10, 20), 30  # measured after these of 30 epochs, and at the end
 MULTIPLES = (1, 2, 5, 10, 20, 50, 100)
 DRAWS = {1: 6, 100: 3}
-"""From groups of so many examples, of which MULTIPLES make a batch, 100 are drawn so often: 3 batches of 10,000."""
+"""Group size: draws. MULTIPLES of a group make a batch; each draw has 100 groups. So 3 batches of 10,000 are drawn."""
 BATCH_SIZES = tuple(sorted({group * multiple for group in DRAWS for multiple in MULTIPLES}))
 LESSON, STEPS = 100, 20  # the lesson's batch, and how many steps of it are made in full
 PERCENTILES = (10, 50, 90)
@@ -52,7 +52,7 @@ NEAR = 45  # degrees
 
 
 class Measurement(NamedTuple):
-    """Gradients over mini-batches beside that over all examples, after so many epochs, and in the end."""
+    """Gradients over mini-batches beside that over all examples, along the way and at the end."""
 
     examples: int  # how many all are
     epochs: tuple[int, ...]  # the last are the end
@@ -114,17 +114,23 @@ def judge(measured: Measurement) -> Finding:
     before, scales = slice(len(measured.whole)), np.median(measured.noise_scales, axis=1)
     worst = np.max(np.abs(measured.cosines[..., 1] - measured.expected))
     return Finding(
-        f"After {_listed(measured.epochs[before])} epochs a batch of {LESSON} is "
-        f"{_listed(f'{angle:.0f}' for angle in angles[before])} degrees off the gradient over {measured.examples:,} "
-        f"examples. Of small steps along it {_listed(f'{share:.0%}' for share in small[before])} lower the cost of "
-        f"all, of steps as long as training's {_listed(f'{share:.0%}' for share in whole)}. In the end, the rate "
-        f"cooled to 0, the angle is {angles[-1]:.0f} degrees, and {small[-1]:.0%} of small steps go down. The noise "
-        f"scale, from {_two_digits(scales[0])} examples to {_two_digits(scales[-1])}, predicts each median cosine to "
-        f"{worst:.2f} (medians of {measured.small.shape[1]} networks).",
+        f"During training a batch of {LESSON} is {angles[before].min():.0f} to {angles[before].max():.0f} degrees "
+        f"off, and at least {small[before].min():.0%} of small steps lower the cost.",
         {
             "not the actual gradient": bool(np.all(at_100[1:] <= NEARLY_ALL)),
             "a good approximation of the direction": bool(np.all(angles[before] <= NEAR)),
             "a good approximation to go down by": bool(np.all(small[before] > MOST)),
+        },
+        {
+            f"angle after {_listed(measured.epochs[before])} epochs, degrees": _listed(
+                f"{angle:.0f}" for angle in angles[before]
+            ),
+            "small steps that lower the cost": _listed(f"{share:.0%}" for share in small[before]),
+            "steps as long as training's that do": _listed(f"{share:.0%}" for share in whole),
+            "at the end, rate 0: angle, small steps that do": f"{angles[-1]:.0f} degrees, {small[-1]:.0%}",
+            "noise scale at the start and at the end": f"{_two_digits(scales[0])}, {_two_digits(scales[-1])} examples",
+            "it predicts each median cosine to": f"{worst:.2f}",
+            "examples, networks": f"{measured.examples:,}, {measured.small.shape[1]}",
         },
     )
 
@@ -244,7 +250,7 @@ def _cosines_of_batches(
     products: Float[np.ndarray, "draws networks groups groups"],
     multiple: int,
 ) -> Float[np.ndarray, "draws networks batches"]:
-    """Cosines, times the full gradient's length, of batches of so many successive groups; 0 for a gradient of 0."""
+    """Cosines, times the full gradient's length, of batches of `multiple` successive groups; 0 for a gradient of 0."""
     batches = along.shape[2] // multiple
     blocks = products.reshape(*along.shape[:2], batches, multiple, batches, multiple).sum(axis=(3, 5))
     squares = np.diagonal(blocks, axis1=2, axis2=3)

@@ -94,15 +94,21 @@ def judge(measured: Measurement) -> Finding:
     """Which parts hold."""
     binary, smooth = measured.changed
     accuracy = np.median(measured.accuracy, axis=1)
-    learned = ", ".join(f"{share:.0%}" for share in accuracy)
     return Finding(
-        f"A nudge of {NUDGE:g} or so of every parameter changes an image's cost in {binary:.2%} of the cases with "
-        f"binary neurons, and in {smooth:.2%} with sigmoids. Sigmoids {', '.join(map(str, measured.steepness))} times "
-        f"as steep, each at the best of three rates, name {learned} of their training images (medians of "
-        f"{measured.accuracy.shape[1]}). The gradient of binary neurons is 0 wherever there is one.",
+        f"A small nudge changes an image's cost in {binary:.2%} of cases with binary neurons, and in {smooth:.2%} "
+        "with sigmoids.",
         {
             "binary neurons leave no slope to follow": bool(1 - binary > MOST and smooth >= NEARLY_ALL),
             "the steeper, the worse": bool(accuracy[0] - accuracy[-1] >= ALIKE),
+        },
+        {
+            "the nudge of every parameter, about": f"{NUDGE:g}",
+            **{
+                f"training accuracy of sigmoids {steep} times as steep": f"{share:.0%}"
+                for steep, share in zip(measured.steepness, accuracy, strict=True)
+            },
+            "networks of each, at the best of three learning rates": f"{measured.accuracy.shape[1]}",
+            "gradient of binary neurons, wherever there is one": "0",
         },
     )
 

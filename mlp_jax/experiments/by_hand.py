@@ -82,7 +82,7 @@ SIXTEEN: Edges = np.array([
     (7, 14, 120), (14, 20.5, 95),
 ]) * [1, 1, np.pi / 180]  # fmt: skip
 TURN = np.pi / 8  # an edge lies along a stroke if they differ by no more than this
-SLACK = {7: 1.6, 11: 2.0}  # and by so many pixels, which depends on the edges' length
+SLACK = {7: 1.6, 11: 2.0}  # and by this many pixels, for each length of an edge
 
 
 class Measurement(NamedTuple):
@@ -170,17 +170,22 @@ def judge(measured: Measurement) -> Finding:
     good = (measured.lit_with > MOST) & (measured.lit_without < MOST)
     far = (measured.lit_with - measured.lit_without).argmin()
     return Finding(
-        f"Set by hand, {measured.sizes[0][1]} edges and {len(good)} loops and lines recognise "
-        f"{measured.accuracy[0]:.1%} of the test images: {measured.right[0, best]:.0%} of the digit {best}, "
-        f"{measured.right[0, worst]:.0%} of the digit {worst}. With 16 edges, the lesson's size, they recognise "
-        f"{measured.accuracy[1]:.1%}, where guesses would get {chance:.0%}. In the {layer_name(2)} {good.sum()} of "
-        f"{len(good)} neurons are on for most images with their loop or line, and off for most without. The "
-        f"{COMPONENTS[far]} tells them apart worst: {measured.lit_with[far]:.0%} of the former light it, and "
-        f"{measured.lit_without[far]:.0%} of the latter.",
+        f"A network set by hand gets {measured.accuracy[0]:.1%} of the test images right, and "
+        f"{measured.accuracy[1]:.1%} with only 16 edges.",
         {
             "loops and lines": bool(good.mean() >= NEARLY_ALL),
             "digits": bool(measured.accuracy[0] > MOST and measured.right[0].min() >= MUCH_MORE * chance),
             "sixteen neurons a layer": bool(measured.accuracy[1] >= MUCH_MORE * chance),
+        },
+        {
+            "edges, and loops and lines": f"{measured.sizes[0][1]}, {len(good)}",
+            "guessing gets": f"{chance:.0%}",
+            f"right of the digit {best}, the best": f"{measured.right[0, best]:.0%}",
+            f"right of the digit {worst}, the worst": f"{measured.right[0, worst]:.0%}",
+            f"{layer_name(2)}: neurons that tell their loop or line": f"{good.sum()} of {len(good)}",
+            f"the worst, {COMPONENTS[far]}: images with and without it light it": (
+                f"{measured.lit_with[far]:.0%}, {measured.lit_without[far]:.0%}"
+            ),
         },
     )
 

@@ -89,16 +89,25 @@ def judge(measured: Measurement) -> Finding:
     off = float(np.max(np.abs(total - measured.measured_sum) / np.abs(measured.paths).sum(axis=1)))
     alone = np.abs(measured.paths / measured.measured_sum[:, None] - 1) > ALIKE
     return Finding(
-        f"in one network dC/dw of the last weight is {link.dz_dw:.3f} x {link.da_dz:.3f} x {link.dc_da:.3f} = "
-        f"{link.dc_dw:.4f}, measured {link.measured_dw:.4f}. In {NETWORKS:,} networks a nudge of {NUDGE} is off by "
-        f"{measured.median[lesson]:.1%} (median; {measured.largest[lesson]:.0%} at most), one of "
-        f"{measured.nudges[best]:.0e} by {measured.largest[best]:.0e} at most. The difference shrinks as the nudge to "
-        f"the power of {measured.slope:.2f}. With two neurons in the middle the sum of both paths is right to "
-        f"{off:.0e}, and in {alone.all(axis=1).mean():.0%} of networks neither path alone is right to {ALIKE:.0%}",
+        f"The product of three ratios is what small nudges measure, to {measured.largest[best]:.0e}, and the sum of "
+        f"two paths is right to {off:.0e}.",
         {
             "the product is the ratio": bool(abs(measured.slope - 1) < 0.05 and measured.largest[best] < EQUAL),
             "a nudge of 0.01 shows it": bool(measured.largest[lesson] <= ALIKE),
             "paths add up": bool(off < EQUAL and alone.all(axis=1).mean() > MOST),
+        },
+        {
+            "one network: dz/dw x da/dz x dC/da": (
+                f"{link.dz_dw:.3f} x {link.da_dz:.3f} x {link.dc_da:.3f} = {link.dc_dw:.4f}"
+            ),
+            f"the same, measured by a nudge of {NUDGE}": f"{link.measured_dw:.4f}",
+            f"a nudge of {NUDGE} in {NETWORKS:,} networks is off by, median and largest": (
+                f"{measured.median[lesson]:.1%}, {measured.largest[lesson]:.0%}"
+            ),
+            f"a nudge of {measured.nudges[best]:.0e} is off by at most": f"{measured.largest[best]:.0e}",
+            "the difference shrinks as the nudge to the power of": f"{measured.slope:.2f}",
+            "two paths: their sum is off by at most": f"{off:.0e}",
+            f"networks in which neither path alone is right to {ALIKE:.0%}": f"{alone.all(axis=1).mean():.0%}",
         },
     )
 
@@ -107,7 +116,7 @@ def draw(measured: Measurement) -> Figure:
     """The tree of number lines, the factors of the first network, how ratios near products, and two paths added up."""
     figure, (tree, below) = figures.strips(2.6, 3.6)
     _draw_tree(tree.subplots(), measured)
-    factors, shrinking, paths = below.subplots(1, 3, width_ratios=(1.9, 1, 1))
+    factors, shrinking, paths = below.subplots(1, 3, width_ratios=(2.2, 1, 1))
     _draw_factors(factors, [ChainLink(**link) for link in measured.links])
     straight = measured.nudges * np.median(measured.median / measured.nudges)
     lines = {"largest": measured.largest, "median": measured.median, "like the nudge": straight}
@@ -124,7 +133,7 @@ def draw(measured: Measurement) -> Figure:
     ):
         paths.plot(measured.measured_sum, values, style, markersize=3, label=name)
     paths.legend(fontsize="x-small", markerscale=2)
-    figures.name_axes(paths, "measured dC/d(input)", "product of factors", "two paths")
+    figures.name_axes(paths, "dC/da, measured", "product of factors", "two paths", xticks=(-0.3, 0, 0.3))
     return figure
 
 
@@ -180,7 +189,7 @@ EDGES = (("w", "z"), ("a before", "z"), ("b", "z"), ("z", "a"), ("a", "C"), ("y"
 
 
 def _draw_tree(panel: Axes, measured: Measurement) -> None:
-    """Each number on a number line of its own; an arrow to where it goes when the weight is nudged, 20 times as far."""
+    """Each number on a number line of its own; an arrow shows its change when the weight is nudged, times 20."""
     for source, target in EDGES:
         (x, y), (to_x, to_y) = PLACES[source], PLACES[target]
         panel.annotate("", (to_x, to_y + 0.25), (x, y - 0.2), arrowprops={"arrowstyle": "->", "color": "0.6"})
@@ -214,7 +223,7 @@ def _draw_factors(panel: Axes, links: list[ChainLink]) -> None:
         rows.append((before, link.dz_da, *shared, link.dc_da_before, link.measured_da_before))
     for place, (_, *numbers) in enumerate(rows):
         for column, number in enumerate(numbers):
-            panel.text(column, place, f"{number:.3g}", ha="center", va="center", fontsize="x-small")
+            panel.text(column, place, f"{number:.2g}", ha="center", va="center", fontsize="x-small")
         if place % 3 == 0 and place:
             panel.axhline(place - 0.5, color="0.7", linewidth=0.8)
     panel.axvline(2.5, color="0.7", linewidth=0.8)

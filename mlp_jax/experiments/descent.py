@@ -41,7 +41,7 @@ FULL_STEPS = 200
 RATES = (1.0, 3.0, 10.0)
 SEEDS = (0, 1, 2)
 TURNED = 45  # degrees
-ZOOM = 90, 30  # the figure's plane shows so many steps of mini-batches, from this one of the first seed
+ZOOM = 90, 30  # the figure's plane shows 30 steps of mini-batches, from the 90th of the first seed
 GRID, MARGIN = 25, 0.1
 
 Points = Float[np.ndarray, "points parameters"]
@@ -138,13 +138,8 @@ def judge(measured: Measurement) -> Finding:
         [float(np.median(getattr(walk, name))) for walk in (mini, full)] for name in ("turn", "lowering", "detour")
     )
     return Finding(
-        f"A mini-batch's step turns by {turn[0]:.0f} degrees from the one before, a full one by {turn[1]:.0f}; the "
-        f"paths are {way[0]:.1f} and {way[1]:.1f} times as long as the straight way. {lowering[0]:.0%} of the "
-        f"mini-batches' steps lower the cost of all {measured.images:,} examples, and {lowering[1]:.0%} of the full "
-        f"ones, each of which takes {np.median(slower):.0f} times as long. Down to the same cost, {measured.level:.3f} "
-        f"from the first start, full descent needs {np.median(seconds):.0f} times the seconds and "
-        f"{np.median(examples):.0f} times the examples (medians of {len(slower)} starts, learning rates {mini.rate:g} "
-        f"and {full.rate:g}).",
+        f"To reach the same cost, full descent needs {np.median(seconds):.0f} times the seconds and "
+        f"{np.median(examples):.0f} times the examples of mini-batches.",
         {
             "stumbling": bool((mini.turn > TURNED).all() and (mini.detour >= MUCH_MORE).all()),
             "quick steps": bool((slower >= MUCH_MORE).all()),
@@ -152,6 +147,15 @@ def judge(measured: Measurement) -> Finding:
                 (full.lowering >= NEARLY_ALL).all() and (mini.lowering < full.lowering).all()
             ),
             "sooner down": bool((seconds >= MUCH_MORE).all() and (examples >= MUCH_MORE).all()),
+        },
+        {
+            "angle between successive steps, mini-batches and full": f"{turn[0]:.0f}, {turn[1]:.0f} degrees",
+            "length of the path over the straight way": f"{way[0]:.1f}, {way[1]:.1f}",
+            f"steps that lower the cost of all {measured.images:,} examples": f"{lowering[0]:.0%}, {lowering[1]:.0%}",
+            "time of a full step over that of a mini-batch's": f"{np.median(slower):.0f}",
+            "cost that both reach, from the first start": f"{measured.level:.3f}",
+            "learning rates": f"{mini.rate:g}, {full.rate:g}",
+            "starts; numbers are medians": f"{len(slower)}",
         },
     )
 
@@ -188,7 +192,7 @@ def walk(
     order: Int[Array, "looks steps batch"],
     rate: Float[Array, ""] | float,
 ) -> Float[Array, "points parameters"]:
-    """The parameters at the start of gradient descent, and each time after so many steps.
+    """The parameters at the start of gradient descent, and after each of `looks` groups of steps.
 
     order: the examples of each step; none stands for all, whose rows need not be gathered.
     """
@@ -207,7 +211,7 @@ def walk(
 
 
 def mini_batches(images: int, size: int, epochs: int, seed: int = 0) -> Int[np.ndarray, "steps size"]:
-    """Which examples training takes in each step; what is left of an epoch after whole mini-batches is left out."""
+    """Which examples training takes in each step; examples beyond an epoch's last whole mini-batch are left out."""
     orders = [epoch_order(seed, epoch, images)[: images // size * size] for epoch in range(epochs)]
     return np.concatenate([order.reshape(-1, size) for order in orders])
 

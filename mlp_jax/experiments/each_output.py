@@ -1,4 +1,4 @@
-"""Every output has its own wishes for the layer before it; their sum goes back, and firing together wires together.
+"""Every output wants other changes of the layer before it; their sum goes back, and firing together wires together.
 
 Ten columns: what each output wants of the activations before it, minus its error times its weights. So an output that
 must fall pulls down the neurons behind its positive weights, also where the digit's own output wants them up; one that
@@ -46,7 +46,7 @@ AVENUES = ("bias", "weights", "activations before")
 class Measurement(NamedTuple):
     """What outputs want, untrained and trained: of one image in the first networks, and over many test images.
 
-    An output's pull is the size of its error, which its wishes for bias, weights and activations share.
+    An output's pull is the size of its error, which is a factor of all changes that it wants.
     """
 
     image: int  # its number among the test images
@@ -54,9 +54,11 @@ class Measurement(NamedTuple):
     pixels: Float[np.ndarray, "height width"]  # 0 to 1
     outputs: Float[np.ndarray, "when classes"]
     wanted_outputs: Float[np.ndarray, "when classes"]  # their changes
-    wishes: Float[np.ndarray, "when n_in classes"]  # of the first network's outputs, for the activations before
+    wanted: Float[np.ndarray, "when n_in classes"]  # changes of the activations before, in the first network
     promised: Float[np.ndarray, "when avenues classes"]  # the shares of the fall of the cost, to first order
-    cosines: Float[np.ndarray, "when members"]  # of another output's wishes with the digit's own; medians
+    cosines: Float[
+        np.ndarray, "when members"
+    ]  # of another output's wanted changes with those of the digit's own; medians
     overruled: Float[np.ndarray, "when members"]  # the share of activations that the sum moves against the digit's own
     in_proportion: Float[np.ndarray, "when members"]  # the correlation of pull and |y - a|
     sure_and_wrong: Float[np.ndarray, "when members"]  # the pull of outputs off by 0.95 or more; NaN if there are none
@@ -111,27 +113,33 @@ def judge(measured: Measurement) -> Finding:
     bias, weights, activations = np.median(measured.avenues[0], axis=0)
     relative = (measured.sure_and_wrong / measured.half_way)[1]
     relative = relative[np.isfinite(relative)]
-    wrong = ""
+    wrong: dict[str, str] = {}
     if len(relative):
-        wrong = f": off by 0.95 or more it pulls {np.median(relative):.2f} times as hard as off by 0.5 to 0.8"
+        wrong = {"trained, off by 0.95 or more: pull beside that at 0.5 to 0.8": f"{np.median(relative):.2f} times"}
     return Finding(
-        f"An output that must fall pulls down what it stands on: in untrained networks the sum moves "
-        f"{overruled[0]:.0%} of the activations against the digit's own wish. Of the fall that one output's wishes "
-        f"promise, its bias has {bias:.0%}, its weights {weights:.0%}, the activations before {activations:.0%}. Pull "
-        f"correlates with distance by {in_proportion[0]:.2f} in untrained and by {in_proportion[1]:.2f} in trained "
-        f"networks{wrong}. "
-        f"Both asterisks are needed: strengthening correlates by {together[0]:.2f} (untrained) and {together[1]:.2f} "
-        f"(trained) with both firing, by {wanted[0]:.2f} and {wanted[1]:.2f} with one firing where the other should.",
+        f"In untrained networks the sum over all outputs moves {overruled[0]:.0%} of the activations against what "
+        "the digit's own output wants.",
         {
             "thoughts of its own": bool(np.all(cosines < MOST)),
             "in proportion to how far off": bool(np.all(in_proportion >= NEARLY_ALL)),
             "neurons that fire together": bool(np.all(together > 0)),
         },
+        {
+            "promised by bias, weights, activations before": f"{bias:.0%}, {weights:.0%}, {activations:.0%}",
+            "correlation of pull and distance, untrained and trained": (
+                f"{in_proportion[0]:.2f}, {in_proportion[1]:.2f}"
+            ),
+        }
+        | wrong
+        | {
+            "correlation of strengthening with both firing": f"{together[0]:.2f}, {together[1]:.2f}",
+            "with one firing where the other should": f"{wanted[0]:.2f}, {wanted[1]:.2f}",
+        },
     )
 
 
 def draw(measured: Measurement) -> Figure:
-    """The image and its outputs, ten columns of wishes and their sum, and what the slope of the sigmoid does."""
+    """The image and its outputs, ten columns of wanted changes and their sum, and the effect of the sigmoid's slope."""
     figure, (first, second, third) = figures.strips(2.6, 3.4, 2.9)
     image, outputs, avenues = first.subplots(1, 3, width_ratios=(1, 1.5, 1.6))
     figures.picture(image, measured.pixels, f"test image {measured.image}, a {measured.label}")
@@ -146,18 +154,18 @@ def draw(measured: Measurement) -> Figure:
     figures.name_axes(
         avenues, "output", "share of the fall, %", "three avenues: what a\nsmall step promises", xticks=classes
     )
-    limit = float(np.abs(measured.wishes).max())
+    limit = float(np.abs(measured.wanted).max())
     panels = second.subplots(1, 4, width_ratios=(len(classes), 1.4, len(classes), 1.4))
     for number, (columns, total) in enumerate(panels.reshape(2, 2)):
-        wishes = measured.wishes[number]
-        figures.signed_cells(columns, wishes, limit)
-        figures.signed_cells(total, wishes.sum(axis=1, keepdims=True), limit)
+        wanted = measured.wanted[number]
+        figures.signed_cells(columns, wanted, limit)
+        figures.signed_cells(total, wanted.sum(axis=1, keepdims=True), limit)
         label = "neuron of the layer before" if number == 0 else ""
         answer, sure = measured.outputs[number].argmax(), measured.outputs[number].max()
         title = f"{WHEN[number]}:\nit says {answer}, at {sure:.2f}"
         figures.name_axes(columns, "what each output wants", label, title, grid=False, xticks=classes)
         total.set(xticks=[0], xticklabels=["sum"], yticks=[])
-    second.suptitle("wishes for the activations before: blue up, orange down", fontsize="medium")
+    second.suptitle("wanted changes of the activations before: blue up, orange down", fontsize="medium")
     slopes, hebb = third.subplots(1, 2)
     a = np.linspace(0.0005, 0.9995, 200)
     for target, colour in ((0.0, figures.NEGATIVE), (1.0, figures.POSITIVE)):
@@ -182,7 +190,7 @@ def draw(measured: Measurement) -> Figure:
 
 
 def _promised(before: Array, errors: Array, weights: ArrayLike) -> Float[Array, "*batch avenues classes"]:
-    """How much each output's wishes for its bias, its weights and the activations before promise to lower the cost."""
+    """How far the changes of bias, weights and earlier activations that each output wants promise to lower the cost."""
     of_weights = jnp.broadcast_to(jnp.sum(before**2, axis=-1, keepdims=True), errors.shape)
     of_activations = jnp.broadcast_to(jnp.sum(jnp.square(weights), axis=-1), errors.shape)
     return errors[..., None, :] ** 2 * jnp.stack([jnp.ones_like(errors), of_weights, of_activations], axis=-2)
@@ -206,11 +214,11 @@ def _numbers(networks: Params, inputs: Array, targets: Array, labels: Array, mod
     def of_one(layers: tuple[Array, Array, Array, Array]) -> tuple[Array, ...]:
         before, outputs, errors, weights = layers
         own = labels[:, None] == jnp.arange(outputs.shape[1])
-        wishes = -errors[..., None] * weights
-        digits_own = jnp.take_along_axis(wishes, labels[:, None, None], axis=1)
-        lengths = jnp.linalg.norm(wishes, axis=-1) * jnp.linalg.norm(digits_own, axis=-1)
-        cosines = jnp.sum(wishes * digits_own, axis=-1) / jnp.where(lengths > 0, lengths, jnp.nan)
-        overruled = jnp.sum(wishes, axis=1) * digits_own[:, 0] < 0
+        wanted = -errors[..., None] * weights
+        digits_own = jnp.take_along_axis(wanted, labels[:, None, None], axis=1)
+        lengths = jnp.linalg.norm(wanted, axis=-1) * jnp.linalg.norm(digits_own, axis=-1)
+        cosines = jnp.sum(wanted * digits_own, axis=-1) / jnp.where(lengths > 0, lengths, jnp.nan)
+        overruled = jnp.sum(wanted, axis=1) * digits_own[:, 0] < 0
         off, pull = jnp.abs(targets - outputs), jnp.abs(errors)
         promised = jnp.sum(_promised(before, errors, weights), axis=(0, 2))
         strengthening = -errors[..., None] * before[:, None, :]

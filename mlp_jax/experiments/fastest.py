@@ -97,19 +97,25 @@ def judge(measured: Measurement) -> Finding:
     of_random = np.median(measured.random[..., 0] / gradient[..., 0])
     steepest = np.argmax(measured.uphill) * 360 / len(measured.uphill)
     times = measured.nudged[0] / measured.nudged[1]
+    better = beaten[..., np.array(measured.lengths) <= SMALL].any()
     blank, trained = (_first_beaten(rows.any(axis=1), measured.lengths) for rows in beaten)
     return Finding(
-        f"Up to {SMALL:g} long, no step lowers the cost more than the negative gradient's. At {measured.lengths[0]:g} "
-        f"the best of five strong rivals takes {second:.0%} as much, the best of {measured.directions:,} random ones "
-        f"{of_random:.0%}, and the fall per length is the gradient's length to {off:.0e}. With longer steps another "
-        f"wins: from {blank} on in untrained networks, from {trained} on in trained ones (medians). For (3, 1) the "
-        f"steepest way up is at {steepest:.0f} degrees, the vector at 18.4, and x matters {times:.2f} times as much "
-        "as y.",
+        f"Among steps of up to {SMALL:g}, {'some lower' if better else 'none lowers'} the cost more than the step "
+        "along the negative gradient.",
         {
             "the most rapid decrease": bool(not beaten[..., np.array(measured.lengths) <= SMALL].any()),
             "its length is the slope": bool(off < EQUAL),
             "straight uphill": bool(abs(steepest - np.degrees(np.arctan2(1, 3))) <= 2),
             "three times the importance": bool(abs(times / 3 - 1) <= ALIKE),
+        },
+        {
+            f"the best of five strong rivals at {measured.lengths[0]:g}, of its fall": f"{second:.0%}",
+            f"the best of {measured.directions:,} random directions": f"{of_random:.0%}",
+            "fall per length beside the gradient's length": f"equal to {off:.0e}",
+            "untrained networks: a rival wins from a length of": blank,
+            "trained networks: a rival wins from a length of": trained,
+            "(3, 1): steepest way up; direction of the vector": f"{steepest:.0f}, 18.4 degrees",
+            "(3, 1): how many times as much x matters as y": f"{times:.2f}",
         },
     )
 

@@ -96,14 +96,19 @@ def judge(measured: Measurement) -> Finding:
     small, normal, nielsen = (f"{alike[name][1]:.2f}" for name in TRAINED)
     small_middle, normal_middle, nielsen_middle = (f"{middle[name][1]:.0%}" for name in TRAINED)
     return Finding(
-        f"Weights of neighbouring pixels correlate by {small} in networks that began with small weights (pixels of "
-        f"digits by {alike[DIGIT][1]:.2f}, noise by {alike[BEFORE][1]:z.2f}; median neurons). From standard normal "
-        f"weights, which are the book's and not the lesson's, it is {normal}, and {nielsen} with the book's batches of "
-        f"{NIELSENS_BATCH}. The middle quarter of the picture then has {small_middle} of the squared weights from "
-        f"small ones, {normal_middle} from standard normal ones and {nielsen_middle} in Nielsen's training; of noise, "
-        f"{middle[BEFORE][1]:.0%}. The best edge explains at most {highest:.0%} of the variance, and "
-        f"{edge[EDGE][1]:.0%} of edges set by hand.",
+        f"Neighbouring weights correlate by {small} after small and by {normal} after standard normal initial "
+        f"weights, and by {nielsen} in Nielsen's training.",
         parts,
+        {
+            "correlation of neighbouring pixels of digits": f"{alike[DIGIT][1]:.2f}",
+            "correlation of neighbouring weights before training": f"{alike[BEFORE][1]:z.2f}",
+            "squared weights in the middle quarter, before training": f"{middle[BEFORE][1]:.0%}",
+            "the same, from small weights": small_middle,
+            "the same, from standard normal weights": normal_middle,
+            f"the same, in Nielsen's training with batches of {NIELSENS_BATCH}": nielsen_middle,
+            "variance that the best edge explains, at most": f"{highest:.0%}",
+            "the same of edges set by hand": f"{edge[EDGE][1]:.0%}",
+        },
     )
 
 

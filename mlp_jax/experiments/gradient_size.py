@@ -13,8 +13,8 @@ Source: lesson 1, minute 17.
 Holds if:
 - much easier to train: in the deepest networks the training cost with sigmoids is at least twice that with ReLU, each
   at its best learning rate.
-- very difficult with sigmoids: the deepest networks of sigmoids name fewer than half of the test images right.
-- very well when deep: the deepest networks of ReLU name as many test images right as those of one hidden layer do, to
+- very difficult with sigmoids: the deepest networks of sigmoids get fewer than half of the test images right.
+- very well when deep: the deepest networks of ReLU get as many test images right as those of one hidden layer, to
   a tenth.
 """
 
@@ -49,7 +49,7 @@ WHEN = ("at the start", f"after {LEARNED} epoch", f"after {EPOCHS} epochs")
 
 
 class Measurement(NamedTuple):
-    """Errors of every layer, and what is learned at the best learning rate, of networks of several depths.
+    """Errors of every layer, and the accuracy at the best learning rate, of networks of several depths.
 
     sizes: for each depth the root mean square of each layer's deltas over the examples; when: as WHEN says.
     rates: of those tried, that with the lowest cost in the last epoch, mean over the seeds.
@@ -82,22 +82,30 @@ def judge(measured: Measurement) -> Finding:
         of_seeds(measured.accuracies[-1], axis=1) for of_seeds in (np.min, np.max)
     )
     return Finding(
-        f"With {measured.depths[-1]} hidden layers, sigmoids name {sigmoids:.0%} of the test images right "
-        f"({sigmoids_low:.0%} to {sigmoids_high:.0%} over {measured.accuracies.shape[2]} seeds) and ReLU {relus:.0%} "
-        f"({relus_low:.0%} to {relus_high:.0%}). With {measured.depths[0]} hidden layer it is {shallow_sigmoids:.0%} "
-        f"and {shallow_relus:.0%}. The deep networks' training costs end at {sigmoid_cost:.2f} and {relu_cost:.2f}. "
-        f"Before training, the errors that arrive in the {layer_name(1)} are {sigmoids_thin:.0e} of the last layer's "
-        f"with sigmoids and {relus_thin:.2g} with ReLU.",
+        f"With {measured.depths[-1]} hidden layers, sigmoids get {sigmoids:.0%} of the test images right and ReLU "
+        f"{relus:.0%}.",
         {
             "much easier to train": bool(sigmoid_cost >= MUCH_MORE * relu_cost),
             "very difficult with sigmoids": bool(sigmoids < MOST),
             "very well when deep": bool(relus >= (1 - ALIKE) * shallow_relus),
         },
+        {
+            f"sigmoids, lowest to highest of {measured.accuracies.shape[2]} seeds": (
+                f"{sigmoids_low:.0%} to {sigmoids_high:.0%}"
+            ),
+            "ReLU, lowest to highest": f"{relus_low:.0%} to {relus_high:.0%}",
+            f"with {measured.depths[0]} hidden layer, sigmoids and ReLU": (
+                f"{shallow_sigmoids:.0%}, {shallow_relus:.0%}"
+            ),
+            "training cost of the deepest, sigmoids and ReLU": f"{sigmoid_cost:.2f}, {relu_cost:.2f}",
+            f"errors in the {layer_name(1)} over the last layer's, sigmoids": f"{sigmoids_thin:.0e}",
+            "the same, ReLU; both before training": f"{relus_thin:.2g}",
+        },
     )
 
 
 def draw(measured: Measurement) -> Figure:
-    """The errors of every layer of the deepest networks, how much they thin out with depth, and what is learned."""
+    """The errors of every layer of the deepest networks, how they shrink with depth, and the accuracies."""
     figure, ((layers, thinned, learned),) = figures.page(1, 3, height=3.4)
     deepest, depths = measured.sizes[-1], np.array(measured.depths)
     numbers = np.arange(2, deepest.shape[-1] + 2)
@@ -156,7 +164,7 @@ def _train(dataset: Dataset, depth: int) -> tuple[np.ndarray, np.ndarray, np.nda
     return (
         np.stack([np.asarray(layers) for layers in sizes], axis=1).reshape(*kinds, len(sizes), -1)[chosen],
         np.array(LEARNING_RATES)[best],
-        np.nan_to_num(metrics.score).reshape(kinds)[chosen],  # a diverged network names nothing
+        np.nan_to_num(metrics.score).reshape(kinds)[chosen],  # a diverged network gets nothing right
         costs[chosen],
     )
 

@@ -120,15 +120,20 @@ def measure(dataset: Dataset) -> Measurement:
 def judge(measured: Measurement) -> Finding:
     """Twice as thick it is still an edge, and may light the neuron."""
     lit = [name for name, bright in zip(measured.drawn, measured.drawn_lit, strict=True) if bright]
+    lit_ones = f"{' and '.join(map(repr, lit))} light" if lit else "none lights"
     edge = measured.drawn_lit[0] and measured.drawn_sums[0] == measured.drawn_sums.max()
     most = int(measured.lit.argmax())
     return Finding(
-        f"of {len(measured.drawn)} pictures drawn for it the neuron lights up for {' and '.join(lit) or 'none'}. "
-        f"Without the bias {measured.all_lit_without:.1%} of the test images light it, with it {measured.all_lit:.1%}, "
-        f"the {measured.classes[most]} most often ({measured.lit[most]:.1%})",
+        f"Of {len(measured.drawn)} drawn pictures {lit_ones} the neuron, and of the test images "
+        f"{measured.all_lit:.1%} do.",
         {
             "it picks up the edge": bool(edge and not set(lit) & set(NO_EDGE_THERE)),
             "the bias keeps it quiet": bool(0 < measured.all_lit <= measured.all_lit_without / 2),
+        },
+        {
+            "test images that light it without the bias": f"{measured.all_lit_without:.1%}",
+            "test images that light it with the bias": f"{measured.all_lit:.1%}",
+            f"of the class {measured.classes[most]}, the most": f"{measured.lit[most]:.1%}",
         },
     )
 

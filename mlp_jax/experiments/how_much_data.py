@@ -36,14 +36,14 @@ FEW = 60
 ONE_IN = (600, 200, FEW, 20, 6, 2, 1)
 SEEDS = (0, 1)
 ORDERS = (0, 1)  # in which images are taken: seeds as well
-EPOCHS, BATCH = 15, 100  # as many steps as so many times through all images
+EPOCHS, BATCH = 15, 100  # all sets of images get as many steps as these make with all images
 WATCHED = 100  # test images that training evaluates on after each epoch: few, for nobody looks at the result
 
 
 class Measurement(NamedTuple):
     """What networks learn from more and more images: one from each of SEEDS on images from each of ORDERS."""
 
-    counts: tuple[int, ...]  # training images, one in so many as ONE_IN says
+    counts: tuple[int, ...]  # training images: all of them divided by ONE_IN
     steps: int  # of each training
     train_accuracy: Float[np.ndarray, "counts networks"]  # on the images that were learned, 0 to 1
     test_accuracy: Float[np.ndarray, "counts networks"]
@@ -67,14 +67,19 @@ def judge(measured: Measurement) -> Finding:
         _doubling(mistakes[larger - 1], mistakes[larger], ONE_IN[larger - 1] / ONE_IN[larger]) for larger in (1, -1)
     )
     return Finding(
-        f"After {measured.steps:,} steps each, networks that learned {counts[0]:,} images name {test[0]:.0%} of the "
-        f"test images right, with {counts[few]:,} images {test[few]:.1%}, with {counts[-1]:,} {test[-1]:.1%} (medians "
-        f"of {measured.test_accuracy.shape[1]} networks). Few are learned by heart: {train[0]:.0%} of the "
-        f"{counts[0]:,} are named right, and {train[-1]:.1%} of the {counts[-1]:,}. Twice as many images take away "
-        f"{first:.0%} of the mistakes from {counts[0]:,} on, and {last:.0%} from {counts[-2]:,} on.",
+        f"After {measured.steps:,} steps each, test accuracy is {test[0]:.0%} with {counts[0]:,} training images "
+        f"and {test[-1]:.1%} with {counts[-1]:,}.",
         {
             "a thousand are not enough": bool(mistakes[few] >= MUCH_MORE * mistakes[-1]),
             "more help to the last": bool((np.diff(mistakes) < 0).all()),
+        },
+        {
+            "networks for each number of images": f"{measured.test_accuracy.shape[1]}",
+            f"test accuracy with {counts[few]:,} images": f"{test[few]:.1%}",
+            f"accuracy on the training images, if they are {counts[0]:,}": f"{train[0]:.0%}",
+            f"accuracy on the training images, if they are {counts[-1]:,}": f"{train[-1]:.1%}",
+            f"mistakes removed by twice as many images, from {counts[0]:,} on": f"{first:.0%}",
+            f"mistakes removed by twice as many images, from {counts[-2]:,} on": f"{last:.0%}",
         },
     )
 
@@ -92,13 +97,13 @@ def draw(measured: Measurement) -> Figure:
     mistakes.set_yticks(ticks, map(str, ticks))
     mistakes.set_yticks([], minor=True)
     title = f"{measured.steps:,} steps for each"
-    figures.name_axes(accuracy, "training images", "named right, %", title)
+    figures.name_axes(accuracy, "training images", "accuracy, %", title)
     figures.name_axes(mistakes, "training images", "mistakes on test images, %", "each doubling buys less")
     return figure
 
 
 def _learn(dataset: Dataset, count: int) -> tuple[Float[np.ndarray, " networks"], Float[np.ndarray, " networks"]]:
-    """Train on so many images. Returns the accuracy on them, and that on the test images, of each network."""
+    """Train on `count` images. Returns the accuracy of each network on them, and on the test images."""
     found = []
     for order in ORDERS:
         taken = np.random.default_rng(order).permutation(len(dataset.train))[:count]

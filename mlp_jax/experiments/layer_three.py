@@ -106,22 +106,27 @@ def judge(measured: Measurement) -> Finding:
     )
     most, least = rank.argmax(), rank.argmin()
     return Finding(
-        f"Of {members * neurons} neurons of the {layer_name(measured.layer)} in {members} networks, {loops_lit} are "
-        f"lit by exactly the digits with an upper loop or with any loop (chance would give {loops_by_chance:.1f}), and "
-        f"{lines_lit} by exactly those with a long line (chance {lines_by_chance:.1f}). Most special are "
-        f"{_listed(PATTERNS[names[most]])}: in the median network the best neuron tells them from the others in "
-        f"{told[most]:.0%} of pairs, better than {rank[most]:.0%} of other sets of as many digits are told. Least "
-        f"special are {_listed(PATTERNS[names[least]])}, with {told[least]:.0%}, better than {rank[least]:.0%}.",
+        f"Of {members * neurons} neurons of the {layer_name(measured.layer)}, {loops_lit} are lit by exactly the "
+        f"digits with a loop and {lines_lit} by those with a line.",
         {
             "loops": not exactly[loops].any(),
             "long lines": not exactly[lines].any(),
             "like any digits": bool(rank.max() < NEARLY_ALL),
         },
+        {
+            "networks": f"{members}",
+            "lit by exactly the digits with an upper or any loop, by chance": f"{loops_by_chance:.1f}",
+            "lit by exactly the digits with a long line, by chance": f"{lines_by_chance:.1f}",
+            f"best told from the others: {_listed(PATTERNS[names[most]])}": f"{told[most]:.0%} of pairs",
+            "better than this share of other sets of as many digits": f"{rank[most]:.0%}",
+            f"worst told from the others: {_listed(PATTERNS[names[least]])}": f"{told[least]:.0%} of pairs",
+            "better than this share of other sets": f"{rank[least]:.0%}",
+        },
     )
 
 
 def draw(measured: Measurement) -> Figure:
-    """What was hoped for, which digits light each neuron of the first network, and how well the hoped-for are told."""
+    """The hoped-for patterns, the digits that light each neuron of the first network, and how well it tells them."""
     sets, neurons = np.array([np.isin(range(10), pattern) for pattern in PATTERNS.values()]), len(measured.activations)
     figure, (above, below) = figures.strips(2.0 + 0.22 * neurons, 2.8)
     hoped, seen = above.subplots(2, 1, sharex=True, height_ratios=(len(sets) + 0.5, neurons))

@@ -10,10 +10,10 @@ dim, nearly 1, and an unsure one 0.2 or more.
 
 Source: lesson 2, minutes 1 to 4.
 Holds if:
-- horrible at random: before training the median network names less than twice as many training images right as
+- horrible at random: before training the median network gets less than twice as many training images right as
   guessing does, and their mean cost is higher than if all outputs were one divided by their number.
 - a mess at random: before training, for most training images none or more than one of the outputs is above one half.
-- better on the training data: training more than halves their mean cost, and then nearly all are named right.
+- better on the training data: training more than halves their mean cost, and then nearly all are right.
 - new images too: of the accuracy that training adds on the training images, it adds nearly all on the test images.
 - small if confidently right: nearly all test images with a sure and right answer cost less than the average one.
 - large if it does not know: the median test image with an unsure answer costs at least half as much as if all outputs
@@ -130,12 +130,8 @@ def judge(measured: Measurement) -> Finding:
     right_dear = np.median(measured.dear[0])
     mess, flat = np.median(measured.mess), 1 - 1 / measured.shown_outputs.shape[1]
     return Finding(
-        f"Before training {train[0]:.0%} of the training images are named right, at a mean cost of {cost[0]:.2f}; for "
-        f"{mess:.0%} of them not exactly one output is on. After {len(cost) - 1} epochs it is {train[-1]:.1%} at "
-        f"{cost[-1]:.3f}, and {test[-1]:.1%} of the test images (medians of {measured.cost.shape[2]} networks). A sure "
-        f"and right answer then costs {right:.4f}, an unsure one {unsure:.2f}, a sure and wrong one {wrong:.2f} "
-        f"(medians). Of the sure and right {right_dear:.0%} cost more than the average image. To be sure and wrong is "
-        f"dearer than not to know, which costs {flat:.2g} if all outputs are {1 - flat:.2g}.",
+        f"Training takes the accuracy on training images from {train[0]:.0%} to {train[-1]:.1%}, and on test "
+        f"images to {test[-1]:.1%}.",
         {
             "horrible at random": bool(train[0] < MUCH_MORE * measured.guessing and cost[0] > flat),
             "a mess at random": bool(mess > MOST),
@@ -143,6 +139,16 @@ def judge(measured: Measurement) -> Finding:
             "new images too": bool(test[-1] - test[0] >= NEARLY_ALL * (train[-1] - train[0]) > 0),
             "small if confidently right": bool(1 - right_dear >= NEARLY_ALL),
             "large if it does not know": bool(MUCH_MORE * unsure >= flat),
+        },
+        {
+            "networks, epochs": f"{measured.cost.shape[2]}, {len(cost) - 1}",
+            "mean cost before and after training": f"{cost[0]:.2f}, {cost[-1]:.3f}",
+            "before training, images without exactly one output on": f"{mess:.0%}",
+            "median cost of a sure and right answer": f"{right:.4f}",
+            "median cost of an unsure answer": f"{unsure:.2f}",
+            "median cost of a sure and wrong answer": f"{wrong:.2f}",
+            "sure and right answers that cost more than the average": f"{right_dear:.0%}",
+            f"cost of not knowing, all outputs {1 - flat:.2g}": f"{flat:.2g}",
         },
     )
 
@@ -157,7 +163,7 @@ def draw(measured: Measurement) -> Figure:
         figures.band(cost, epochs, measured.cost[number].T, style, colour, name)
         figures.band(accuracy, epochs, 100 * measured.accuracy[number].T, style, colour, name)
     figures.name_axes(cost, "epoch; 0 is before training", "mean cost", yscale="log")
-    figures.name_axes(accuracy, "epoch; 0 is before training", "named right, %", ylim=(0, 100))
+    figures.name_axes(accuracy, "epoch; 0 is before training", "accuracy, %", ylim=(0, 100))
     accuracy.legend(fontsize="small", loc="lower right")
     panels = middle.subplots(2, 4, height_ratios=(1.2, 1))
     middle.suptitle("four answers of the first network: outputs, and what the answer costs", fontsize="medium")

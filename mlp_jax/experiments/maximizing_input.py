@@ -97,11 +97,16 @@ def judge(measured: Measurement) -> Finding:
     bright = measured.lit >= measured.digits_lit
     unlike = measured.likeness < measured.digits_likeness[0]
     return Finding(
-        f"of {bright.size} images that most light an output, {bright.mean():.0%} light it at least as brightly as half "
-        f"of its digits do, and {unlike.mean():.0%} are less like the mean digit than 95 % of its digits. The median "
-        f"image correlates with the mean digit by {np.median(measured.likeness):.2f}, the median digit by "
-        f"{np.median(measured.digits_likeness[1]):.2f}, other digits by {np.median(measured.others_likeness):.2f}",
+        f"Of {bright.size} images that light an output most, {bright.mean():.0%} light it as brightly as digits "
+        f"do, and {unlike.mean():.0%} look unlike any.",
         {"lit by what it draws": bool(bright.mean() > MOST), "what it draws is no digit": bool(unlike.mean() > MOST)},
+        {
+            "light it as brightly as half of its digits do, or more": f"{bright.mean():.0%}",
+            "less like the mean digit than 95 % of its digits": f"{unlike.mean():.0%}",
+            "correlation with the mean digit, median image": f"{np.median(measured.likeness):.2f}",
+            "correlation with the mean digit, median digit": f"{np.median(measured.digits_likeness[1]):.2f}",
+            "correlation with the mean digit, other digits": f"{np.median(measured.others_likeness):.2f}",
+        },
     )
 
 

@@ -62,18 +62,24 @@ def measure(dataset: Dataset) -> Measurement:
 def judge(measured: Measurement) -> Finding:
     """Which parts hold."""
     spread, test_spread = relative_spread(measured.cost), relative_spread(measured.test_cost)
-    widths, widest = ", ".join(map(str, measured.widths)), measured.cost[-1]
-    training, test = (", ".join(f"{part:.1%}" for part in parts) for parts in (spread, test_spread))
+    widest = measured.cost[-1]
     return Finding(
-        f"{len(widest)} networks each, of one hidden layer of {widths} neurons, learned {measured.images:,} images of "
-        f"{measured.pixels} pixels. One standard deviation of the costs they end with is {training} of the mean, and "
-        f"{test} for test images. Networks of {measured.widths[spread.argmax()]} differ "
-        f"most, those of {measured.widths[spread.argmin()]} least. With {measured.widths[-1]} neurons costs run from "
-        f"{widest.min():.3f} (seed {widest.argmin()}) to {widest.max():.3f} (seed {widest.argmax()}).",
+        f"The costs that {len(widest)} networks of each width end with have standard deviations of "
+        f"{spread.min():.1%} to {spread.max():.1%} of their mean.",
         {
             "about equal on training images": bool((spread <= ALIKE).all()),
             "about equal on test images": bool((test_spread <= ALIKE).all()),
             "equal at the greatest width": bool(max(spread[-1], test_spread[-1]) <= EQUAL),
+        },
+        {
+            "training images, pixels": f"{measured.images:,}, {measured.pixels}",
+            **{
+                f"{width} hidden neurons: standard deviation, training and test": f"{some:.1%}, {others:.1%}"
+                for width, some, others in zip(measured.widths, spread, test_spread, strict=True)
+            },
+            f"lowest and highest cost with {measured.widths[-1]} neurons": (
+                f"{widest.min():.3f} (seed {widest.argmin()}), {widest.max():.3f} (seed {widest.argmax()})"
+            ),
         },
     )
 

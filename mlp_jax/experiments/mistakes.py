@@ -78,15 +78,20 @@ def judge(measured: Measurement) -> Finding:
     """Both parts are judged by the median network."""
     wrong, surer, second = (float(np.median(of)) for of in (measured.wrong, measured.surer, measured.second))
     members = len(measured.wrong)
-    shared = ""
+    shared: dict[str, str] = {}
     if members > 1:
         by_chance = measured.tested * np.prod(measured.wrong / measured.tested)
-        shared = f". All {members} get the same {measured.shared[-1]} wrong, where chance would give {by_chance:.1g}"
+        shared = {f"mistaken by all {members}, and by chance": f"{measured.shared[-1]}, {by_chance:.1g}"}
     return Finding(
-        f"{wrong:.0f} of {measured.tested:,} test images are mistaken (median of {members} networks). Right answers "
-        f"are surer than mistakes in {surer:.0%} of pairs. The right digit is the second choice in {second:.0%} of "
-        f"mistakes, where chance would give {measured.chance:.0%}{shared}",
+        f"In {second:.0%} of mistakes the right digit is the second choice, and a right answer is surer than a "
+        f"mistake in {surer:.0%} of pairs.",
         {"less sure of its mistakes": surer >= 0.75, "the right digit is its second choice": second > MOST},
+        {
+            "networks": f"{members}",
+            f"mistakes among {measured.tested:,} test images, median": f"{wrong:.0f}",
+            "right digit as the second choice, by chance": f"{measured.chance:.0%}",
+        }
+        | shared,
     )
 
 

@@ -79,14 +79,19 @@ def judge(measured: Measurement) -> Finding:
     )
     favourite = measured.called[0].argmax()
     return Finding(
-        f"{on:.0%} of {IMAGES:,} random images light an output above {ON}, and {alone:.0%} light it alone. So the "
-        f"network answers, but it is less sure than of digits: its brightest output is {noise:.2f} for the median "
-        f"random image and {digits:.2f} for the median test image, and above {SURE} for {sure:.0%} and "
-        f"{sure_digits:.0%} of them (median network of {len(measured.called)}). The first network calls "
-        f"{measured.called[0].max():.0%} of the noise a {favourite}.",
+        f"{on:.0%} of the random images light an output above {ON}, and the brightest output is {noise:.2f} for "
+        f"them and {digits:.2f} for digits.",
         {
             "an answer instead of doubt": bool(alone > MOST),
             "as sure as of a digit": bool(noise >= (1 - ALIKE) * digits),
+        },
+        {
+            "networks; numbers are those of the median one": f"{len(measured.called)}",
+            "random images": f"{IMAGES:,}",
+            f"random images that light one output alone above {ON}": f"{alone:.0%}",
+            f"random images with an output above {SURE}": f"{sure:.0%}",
+            f"test images with an output above {SURE}": f"{sure_digits:.0%}",
+            f"noise that the first network calls {favourite}": f"{measured.called[0].max():.0%}",
         },
     )
 

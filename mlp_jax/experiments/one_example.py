@@ -127,22 +127,25 @@ def judge(measured: Measurement) -> Finding:
     blank_all, trained_all = np.median(measured.bright[:, :, -1, -1], axis=1)
     label = measured.label
     return Finding(
-        f"Raising a weight by {RAISED:g} moves the cost of a {label} the more, the brighter the neuron before it "
-        f"(correlation {stronger:.2f}), and a step keeps {fall:.0%} of what it promises. Averaged over all test images "
-        f"brightness still decides in untrained networks (correlation {blank_all:.2f}), but hardly in trained ones "
-        f"({trained_all:.2f}): there the lesson's hedge is needed. After {measured.steps[-1]} steps for one {label} "
-        f"alone untrained networks call {blank:.0%} of the test images {label}; trained ones, to which it is nothing "
-        f"new, {trained:.0%}.",
+        f"A weight's effect and the brightness before it correlate by {stronger:.2f}, and steps for one image make "
+        f"{blank:.0%} of all images a {label}.",
         {
             "a stronger influence": bool(stronger >= NEARLY_ALL),
             "the most bang for your buck": bool(abs(fall - 1) <= ALIKE),
             "every image a 2": bool(blank >= NEARLY_ALL),
         },
+        {
+            "share of the promised fall that a step keeps": f"{fall:.0%}",
+            "correlation over all test images, untrained networks": f"{blank_all:.2f}",
+            "correlation over all test images, trained networks": f"{trained_all:.2f}",
+            f"called {label} after {measured.steps[-1]} steps, untrained": f"{blank:.0%}",
+            f"called {label} after {measured.steps[-1]} steps, trained": f"{trained:.0%}",
+        },
     )
 
 
 def draw(measured: Measurement) -> Figure:
-    """What the image wants of its outputs and of the weights before them; how far that carries, and where it leads."""
+    """The changes that the image wants of outputs and weights, and the effect of training on it alone."""
     height = figures.gallery_height(len(measured.first_neurons))
     figure, (first, second, last) = figures.strips(2.7, 3.2, height)
     image, outputs, called = first.subplots(1, 3, width_ratios=(1, 1.5, 1.6))
@@ -229,7 +232,7 @@ def _tried(
 
 @jax.jit
 def _trained_on(networks: Params, pixels: Array, target: Array, steps: ArrayLike, model: Model) -> Params:
-    """The networks after so many steps on one example alone."""
+    """The networks after `steps` steps on one example alone."""
     step = jax.vmap(lambda params: _step(params, pixels, target, model, LEARNING_RATE))
     return jax.lax.fori_loop(0, steps, lambda _, networks: step(networks), networks)
 

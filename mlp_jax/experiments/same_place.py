@@ -88,17 +88,23 @@ def judge(measured: Measurement) -> Finding:
     risen, apart = float(np.median(rise(measured.between))), np.median(measured.apart)
     still = np.median(1 - measured.cost[..., -1] / measured.cost[..., measured.cost.shape[2] * 9 // 10])
     return Finding(
-        f"After {measured.steps:,} steps on {measured.images:,} images the careful walkers are at costs of "
-        f"{careful.min():.4f} to {careful.max():.4f}, the stumbling ones at {stumbling.min():.4f} to "
-        f"{stumbling.max():.4f}; over the last tenth costs still fell by {still:.0%}. They end {apart:.1f} apart, "
-        f"after {np.median(measured.went):.0f} from the start, where other starts end {np.median(measured.others):.0f} "
-        f"apart. Straight from one end to the other the cost reaches {risen:.2f} times that of the higher end (at "
-        f"worst {rise(measured.between).max():.2f}), and {np.median(rise(measured.between_others)):.0f} times between "
-        f"walkers from two starts (medians).",
+        f"From one start the walkers end {apart:.1f} apart, {np.median(measured.went):.0f} from the start, at "
+        f"costs that differ by {differ:.0%}.",
         {
             "end at about the same cost": differ <= ALIKE,
             "end in the same place": near <= ALIKE,
             "one valley between them": risen - 1 <= ALIKE,
+        },
+        {
+            "steps, images": f"{measured.steps:,}, {measured.images:,}",
+            "costs of the careful walkers": f"{careful.min():.4f} to {careful.max():.4f}",
+            "costs of the stumbling walkers": f"{stumbling.min():.4f} to {stumbling.max():.4f}",
+            "fall of the cost over the last tenth of the steps": f"{still:.0%}",
+            "distance of walkers from two starts": f"{np.median(measured.others):.0f}",
+            "highest cost on the straight line over that of the higher end": (
+                f"{risen:.2f} (at worst {rise(measured.between).max():.2f})"
+            ),
+            "the same between walkers from two starts": f"{np.median(rise(measured.between_others)):.0f}",
         },
     )
 

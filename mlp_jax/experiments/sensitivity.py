@@ -31,7 +31,7 @@ IMAGES = 500
 PARAMETERS = 1_000
 NUDGE = 1e-4
 FAINT = 1e-9  # below, rounding of the cost in float64, 1e-16 or so, over the nudge is more than a part in a thousand
-CLOSE = 0.01  # of what is predicted
+CLOSE = 0.01  # as a fraction of the prediction
 TIMES = 32
 STRONG = 10
 CURVE = 200
@@ -98,15 +98,19 @@ def judge(measured: Measurement) -> Finding:
     ratios = sizes[0] / sizes[other], changes[0] / changes[other]
     above = float(np.median([np.abs(row[0]) / np.median(np.abs(row)) for row in found]))
     return Finding(
-        f"of {predicted.size:,} parameters of {len(predicted)} networks, {clear.mean():.0%} move the cost measurably, "
-        f"and {np.mean(errors[clear] < CLOSE):.1%} of these as the gradient says, to {CLOSE:.0%}. One whose component "
-        f"is {ratios[0]:.1f} times another's moves it {ratios[1]:.1f} times as much. The most sensitive moves it "
-        f"{above:,.0f} times as much as the median one; in the first network it is {measured.most}. The components of "
-        f"{np.median(measured.silent):.0%} are 0, most of them weights of pixels that are always black",
+        f"The gradient predicts {np.mean(errors[clear] < CLOSE):.1%} of the measured changes to {CLOSE:.0%}, and "
+        f"the most sensitive parameter matters {above:,.0f} times the median.",
         {
             "nudges change the cost as the gradient says": bool(clear.any() and min(close) >= 0.99),
             "32 times the component, 32 times the change": bool(abs(ratios[1] / ratios[0] - 1) < CLOSE),
             "some matter much more": above >= STRONG,
+        },
+        {
+            "parameters, networks": f"{predicted.size:,}, {len(predicted)}",
+            "parameters that move the cost measurably": f"{clear.mean():.0%}",
+            f"a component {ratios[0]:.1f} times another's moves the cost": f"{ratios[1]:.1f} times as much",
+            "the most sensitive parameter of the first network": measured.most,
+            "components that are 0": f"{np.median(measured.silent):.0%}",
         },
     )
 

@@ -85,18 +85,23 @@ def judge(measured: Measurement) -> Finding:
     took = [f"in {epochs:.0f} epochs" if np.isfinite(epochs) else "at best" for epochs in (fast, slow)]
     line = f"{half:.0f} epochs bring 45 % and {most:.0f} bring 90 %" if np.isfinite(most) else "90 % is never reached"
     return Finding(
-        f"Networks of {measured.parameters:,} parameters learn shuffled labels of {measured.images:,} images to "
-        f"{reached[1]:.1%} {took[1]}, true ones to {reached[0]:.1%} {took[0]} (medians of {len(shuffled.cost)}). "
-        f"With shuffled labels {line}; so far a line explains {accuracy:.0%} of the accuracy and {cost:.0%} of the "
-        f"cost, and then a tail follows. With true labels the first epoch brings {first:.0%}. Of the test images "
-        f"{test:.1%} are named right after shuffled labels (chance is {measured.chance:.1%}), "
-        f"{np.median(true.test_accuracy):.1%} after true ones.",
+        f"Networks learn shuffled labels to {reached[1]:.1%} {took[1]}, and true ones to {reached[0]:.1%} {took[0]}.",
         {
             "learned by heart": min(reached) >= LEARNED,
             "slowly": np.isfinite(slow) and slow >= SLOWER * fast,
             "almost in a line": min(accuracy, cost) >= LINE,
             "fast with true labels": first - measured.chance > MOST * (LEARNED - measured.chance),
             "no better than chance on test images": abs(test - measured.chance) <= NEAR_CHANCE,
+        },
+        {
+            "networks, parameters, training images": (
+                f"{len(shuffled.cost)}, {measured.parameters:,}, {measured.images:,}"
+            ),
+            "shuffled labels": line,
+            "accuracy and cost explained by a line so far": f"{accuracy:.0%}, {cost:.0%}",
+            "true labels: training accuracy after the first epoch": f"{first:.0%}",
+            "test accuracy after shuffled labels": f"{test:.1%} (chance {measured.chance:.1%})",
+            "test accuracy after true labels": f"{np.median(true.test_accuracy):.1%}",
         },
     )
 

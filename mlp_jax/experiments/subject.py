@@ -67,8 +67,9 @@ class Subject(NamedTuple):
 class Finding(NamedTuple):
     """What an experiment's numbers mean for its claim."""
 
-    text: str  # a few sentences with the numbers that matter
+    text: str  # one sentence of at most 25 words
     parts: dict[str, bool]  # which parts of the claim hold, by their names in the module's docstring
+    table: dict[str, str]  # the numbers that matter, written out, by what they are
 
     @property
     def verdict(self) -> str:
@@ -101,7 +102,7 @@ def layer_name(number: int) -> str:
 
 
 def mesh_for(members: int) -> Mesh | None:
-    """As many of this machine's devices as share so many members evenly, for `fit_population`; None for one."""
+    """A mesh of as many devices as share the members evenly, for `fit_population`; None for one device."""
     devices = jax.local_devices()
     count = max(count for count in range(1, len(devices) + 1) if members % count == 0)
     return jax.make_mesh((count,), ("population",), devices=devices[:count]) if count > 1 else None

@@ -94,17 +94,21 @@ def judge(measured: Measurement) -> Finding:
     alike = np.degrees(EQUAL)  # the angle between vectors that differ by a thousandth of their length
     before, after = np.median(measured.of_one_length[..., -1], axis=1).min(axis=1)
     distance_before, distance_after = np.median(measured.of_distances[..., -1], axis=1)
+    turned = max(whole.max(), before, after, distance_before, distance_after)
     return Finding(
-        f"With steps of half the slope every layer's part is the gradient's, to {off:.0e} of its length. With another "
-        f"share each layer still points the same way, but the whole turns, by up to {whole.max():.0f} degrees, because "
-        f"layers are stretched differently. With nudges of one length the whole is {before:.0f} degrees off before "
-        f"training and {after:.0f} after, at the best length. With |y - a| as every neuron's error it is "
-        f"{distance_before:.0f} and {distance_after:.0f} degrees off; for one neuron alone it would be parallel.",
+        f"Steps of half the slope give the gradient to {off:.0e} of its length, and other readings turn it by up "
+        f"to {turned:.0f} degrees.",
         {
             "steps of half the slope": bool(angles[:, HALF].max() < alike and off < EQUAL),
             "steps of any share of the slope": bool(whole.max() < alike),
             "steps of one length": bool(max(before, after) < alike),
             "fastest fall of |y - a|": bool(max(distance_before, distance_after) < alike),
+        },
+        {
+            "another share of the slope turns the whole by up to": f"{whole.max():.0f} degrees",
+            "nudges of the best one length, untrained and trained": f"{before:.0f}, {after:.0f} degrees",
+            "|y - a| as every error, untrained and trained": f"{distance_before:.0f}, {distance_after:.0f} degrees",
+            "|y - a| for one neuron alone": "parallel, by algebra",
         },
     )
 
@@ -156,7 +160,7 @@ def recursion(
 ) -> Params:
     """A gradient rule: go back by suggestions in another way than `gradients.rules.suggested_activations`.
 
-    length: of the nudge that each neuron suggests; None for its negative slope, as it is.
+    length: of the nudge that each neuron suggests; None for the negative slope itself.
     distance: whether a neuron's error is |y - a|, and not its square. The last layer's is otherwise the model's cost.
     """
     weighted_sums, activations = forward_pass(params, inputs, model)

@@ -35,7 +35,7 @@ LINE = Polynomial([0, -0.1, 0.34, 0.06, -0.17, -0.01, 0.02])  # of one input: th
 ALONG, ACROSS = Polynomial([0, 0.1, -0.75, -0.05, 0.25]), Polynomial([0, -0.1, -0.5, 0, 0.25])  # two each
 BEND = Polynomial([0, 0.1, 0.25])  # the parabola across which the function of two inputs has its valleys
 LINE_ENDS, PLANE_ENDS = (-2.4, 2.4), (-2.0, 2.0)
-RATE = 0.05  # of both: a step is so many times the slope
+RATE = 0.05  # the learning rate: a step is this times the slope
 STEPS = 400
 LINE_STARTS, PLANE_STARTS, PATHS, GRID = 21, 200, 16, 61
 FIXED = 0.15  # the length of steps that do not depend on the slope
@@ -144,12 +144,8 @@ def judge(measured: Measurement) -> Finding:
     crossing = measured.crossing[:, 0] > MOST
     first, last = (measured.rates[np.argmax(some)] if some.any() else np.inf for some in (crossing, ~arrives))
     return Finding(
-        f"At a rate of {RATE} {arrived.sum()} of {len(arrived)} paths end in a minimum, at most {distance:.0e} away; "
-        f"{line} of the starts on a line and {plane} in a plane find the deepest. Near a minimum "
-        f"{measured.shortening:.0%} of steps are shorter than the last, and {measured.crossed:.0%} of the paths step "
-        f"across; with steps of always {FIXED} {measured.fixed_crossed:.0%} do. Next to the deepest minimum, of "
-        f"curvature {deepest:.2f}, most starts step across from a rate of {first:.2f} on (1/{deepest:.2f} is "
-        f"{1 / deepest:.2f}), and from {last:.2f} on (twice that) they no longer arrive.",
+        f"At a rate of {RATE}, {arrived.sum()} of {len(arrived)} paths end in a minimum, and near one "
+        f"{measured.crossed:.0%} of them step across it.",
         {
             "ends in a minimum": bool(arrived.all()),
             "the start decides which, and not always the smallest": all(
@@ -157,6 +153,15 @@ def judge(measured: Measurement) -> Finding:
             ),
             "steps get smaller towards it": measured.shortening == 1,
             "that helps from overshooting": measured.crossed == 0 and measured.fixed_crossed > MOST,
+        },
+        {
+            "farthest end from a minimum": f"{distance:.0e}",
+            "starts that find the deepest, on a line and in a plane": f"{line}, {plane}",
+            "steps near a minimum that are shorter than the last": f"{measured.shortening:.0%}",
+            f"paths that step across with steps of always {FIXED}": f"{measured.fixed_crossed:.0%}",
+            "curvature c of the deepest minimum, and 1/c": f"{deepest:.2f}, {1 / deepest:.2f}",
+            "most starts near it step across from a rate of": f"{first:.2f}",
+            "starts near it no longer arrive from a rate of": f"{last:.2f}",
         },
     )
 

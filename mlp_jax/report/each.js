@@ -6,22 +6,22 @@ const picked = () => now.picked ?? now.wanted;
 const AVENUES = ["its bias", "its weights", `activations of the ${layerName(LAST - 1)}, if they could be changed`];
 
 /* Columns side by side, a gap that is no number, and their sum: a row for each neuron before. */
-function drawWishes() {
-  const wishes = wishesOfOutputs(now.network, now.pass, now.targets());
+function drawEach() {
+  const wanted = wantedByOutputs(now.network, now.pass, now.targets());
   const { nIn } = now.network.layers[LAST];
   const sum = wantedNow()[LAST].earlier;
-  const columns = [...wishes.map(({ earlier }) => earlier), new Array(nIn).fill(NaN), sum];
+  const columns = [...wanted.map(({ earlier }) => earlier), new Array(nIn).fill(NaN), sum];
   const cells = Float64Array.from({ length: nIn * columns.length }, (_, at) => {
     return columns[at % columns.length][Math.floor(at / columns.length)];
   });
-  paintSigned(byId("wishes"), cells, columns.length, nIn);
-  setText(byId("wishes-range"), `Strongest colour: ±${inDigits(largest(cells))}. `);
+  paintSigned(byId("each-columns"), cells, columns.length, nIn);
+  setText(byId("each-range"), `Strongest colour: ±${inDigits(largest(cells))}. `);
   const j = picked();
   byId("picked").querySelectorAll("input")[j].checked = true;
   const named = (k) => sourceName(LAST, k);
-  const summed = `Their sum: ${wishesIn(sum, named)}.`;
-  setText(byId("wishes-words"), `Most wanted by output ${j}: ${wishesIn(wishes[j].earlier, named)}. ${summed}`);
-  drawAvenues(wishes[j], j);
+  const summed = `Their sum: ${mostWanted(sum, named)}.`;
+  setText(byId("each-words"), `Most wanted by output ${j}: ${mostWanted(wanted[j].earlier, named)}. ${summed}`);
+  drawAvenues(wanted[j], j);
 }
 
 /* Bias, weights, activations before: what the picked output wants of each, and what it would be good for. */
@@ -35,10 +35,10 @@ function drawAvenues({ bias, weights, earlier, falls }, j) {
       const values = [[bias], weights, earlier][at];
       paintSigned(figure.firstChild, values, values.length, 1);
       setText(figure.querySelector(".range"), `±${inDigits(largest(values))}`);
-      const most = at ? `Most wanted: ${wishesIn(values, (k) => sourceName(LAST, k))}. ` : `Wanted: ${signed(bias)}. `;
+      const most = at ? `Most wanted: ${mostWanted(values, (k) => sourceName(LAST, k))}. ` : `Wanted: ${signed(bias)}. `;
       const share = `${((100 * falls[at]) / all).toFixed(0)} % of the three`;
       setText(
-        figure.querySelector(".wishes"),
+        figure.querySelector(".most-wanted"),
         `${most}A step of 0.01 lowers the cost by about ${inDigits(0.01 * falls[at])}, ${share}.`,
       );
     });
@@ -65,7 +65,7 @@ function beginEach() {
   const before = layerName(LAST - 1);
   setText(byId("each-title"), `What each output wants of the ${before}, before it is added up`);
   setText(
-    byId("wishes-note"),
+    byId("each-note"),
     `A row for each of ${FACTS.sizes[LAST]} neurons, a column for each output, and their sum on the right. `,
   );
   for (let j = 0; j < CLASSES; j++) {
@@ -76,7 +76,7 @@ function beginEach() {
     });
     byId("picked").append(element("label", {}, input, element("span", {}, String(j))));
   }
-  byId("wishes").setAttribute("aria-label", `What each output wants of the ${before}`);
+  byId("each-columns").setAttribute("aria-label", `What each output wants of the ${before}`);
   byId("picked").append(element("div"), element("div", {}, "sum"));
   if (CLASSES <= ALIGNED) {
     byId("picked").classList.add("aligned");
@@ -84,5 +84,5 @@ function beginEach() {
   }
   byId("avenues").append(...AVENUES.map((name) => figureOf(`Wanted changes: ${name}`, name)));
   for (const canvas of byId("avenues").querySelectorAll("canvas")) canvas.classList.add("strip");
-  part(byId("each"), ["inputs", "network", "wanted", "picked"], drawWishes);
+  part(byId("each"), ["inputs", "network", "wanted", "picked"], drawEach);
 }

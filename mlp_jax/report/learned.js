@@ -271,7 +271,7 @@ async function beginLearned() {
 
 function beginExperiments() {
   byId("experiments").hidden = byId("to-experiments").hidden = FACTS.experiments.length === 0;
-  for (const { name, claim, source, verdict, parts, criteria, finding, figure } of FACTS.experiments) {
+  for (const { name, claim, source, verdict, parts, criteria, finding, table, figure } of FACTS.experiments) {
     const said = ([part, holds]) =>
       element(
         "li",
@@ -292,7 +292,7 @@ function beginExperiments() {
       article.append(
         element("img", {
           src: `data:image/png;base64,${figure}`,
-          alt: `Figure of the experiment ${name}: ${finding}`,
+          alt: `Figure of the experiment ${name}, and its numbers: ${inWords(table)}`,
           loading: "lazy",
         }),
       );

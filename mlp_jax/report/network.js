@@ -200,7 +200,7 @@ function nudgesOf(network, pass, targets) {
 /* What each output wants before all of it is added up (lesson 3), its own nudge times its weights: for each output {bias,
    weights, earlier, falls}. The sum of `earlier` over the outputs is what `nudgesOf` says of the layer before. `falls`
    says how fast the cost falls, by way of this output alone, along each of these three: the squares of their lengths. */
-function wishesOfOutputs(network, { sums, activations }, targets) {
+function wantedByOutputs(network, { sums, activations }, targets) {
   const last = sums.length - 1;
   const [layer, a] = [network.layers[last], activations[last]];
   const deltas = costOf(network).bySums(sums[last], activations[last + 1], targets, network.output);

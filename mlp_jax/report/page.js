@@ -30,7 +30,7 @@ const now = {
   inputs: new Float64Array(PIXELS),
   position: null, // of the test example among the images of this page, or null
   wanted: 0,
-  picked: null, // the output whose own wishes are shown, or null for the wanted one
+  picked: null, // the output whose own wanted changes are shown, or null for the wanted one
   chosen: { layer: 0, neuron: 0 },
   pass: null,
   nudges: null,

@@ -170,21 +170,27 @@ def _experiments(directory: Path) -> list[dict[str, Any]]:
             texts = {key: str(said[key]) for key in ("claim", "source", "verdict", "finding")}
             parts = {str(part): bool(holds) for part, holds in said["parts"].items()}
             criteria = {part: str(said["criteria"][part]) for part in parts}
+            table = {str(what): str(value) for what, value in said["table"].items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise RunError(f"{numbers} is damaged, or no experiment's ({error!r})") from error
+            again = f"mlp-jax experiment {name} --run {directory} writes it anew"
+            raise RunError(f"{numbers} is damaged, or of another version ({error!r}): {again}") from error
         figure = numbers.with_suffix(".png")
         drawn = _figure(figure) if figure.is_file() else None
-        found.append({"name": name, **texts, "parts": parts, "criteria": criteria, "figure": drawn})
+        found.append({"name": name, **texts, "parts": parts, "criteria": criteria, "table": table, "figure": drawn})
     return found
 
 
 def _figure(path: Path) -> str:
-    """A figure as PNG in few colours, none of them far from the original: a third of its bytes."""
-    content = io.BytesIO()
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            few = image.convert("RGB").quantize(FIGURE_COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1)
-            few.save(content, "PNG", optimize=True)
+        return _base64(in_few_colours(path))
     except Exception as error:  # a damaged file can make Pillow's decoders raise almost anything
         raise RunError(f"{path} is no readable PNG ({error})") from error
-    return _base64(content.getvalue())
+
+
+def in_few_colours(path: Path) -> bytes:
+    """A picture as PNG in few colours, none of them far from the original: a third of its bytes."""
+    content = io.BytesIO()
+    with Image.open(path, formats=["PNG"]) as image:
+        few = image.convert("RGB").quantize(FIGURE_COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1)
+        few.save(content, "PNG", optimize=True)
+    return content.getvalue()

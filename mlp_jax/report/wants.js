@@ -1,6 +1,6 @@
 /* What one example wants of the network, layer by layer, and a step that gives it some of that. */
 
-const WISHES = 3; // of a layer that are said in words
+const MOST_WANTED = 3; // of a layer that are said in words
 const TILES = 64; // of a first layer's neurons whose wanted weights are shown as pictures
 const UNDO_BYTES = 2 ** 26; // of parameters kept to go back to
 
@@ -23,9 +23,9 @@ function paintEarlier(canvas, number, earlier) {
   else paintSigned(canvas, earlier, earlier.length, 1);
 }
 
-/* The strongest wishes in words: for who cannot see the pictures, and for who wants the numbers. */
-function wishesIn(values, name) {
-  const places = strongestOf(values, WISHES);
+/* The most wanted changes in words, for people who cannot see the pictures or want the numbers. */
+function mostWanted(values, name) {
+  const places = strongestOf(values, MOST_WANTED);
   return places.map((place) => `${name(place)}: ${signed(values[place])}`).join("; ") || "nothing";
 }
 
@@ -44,7 +44,7 @@ function drawWantedLayer(place, number) {
     [ofEarlier, earlier, (k) => sourceName(number, k)],
   ].forEach(([figure, values, name]) => {
     setText(figure.querySelector(".range"), `±${inDigits(largest(values))}`);
-    setText(figure.querySelector(".wishes"), `Most wanted: ${wishesIn(values, name)}.`);
+    setText(figure.querySelector(".most-wanted"), `Most wanted: ${mostWanted(values, name)}.`);
   });
 }
 
@@ -147,7 +147,7 @@ function figureOf(label, about) {
     "figure",
     {},
     picture,
-    element("figcaption", {}, `${about}, `, element("span", { class: "range" }), element("span", { class: "wishes" })),
+    element("figcaption", {}, `${about}, `, element("span", { class: "range" }), element("span", { class: "most-wanted" })),
   );
 }
 

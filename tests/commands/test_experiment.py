@@ -65,14 +65,16 @@ def test_every_experiment_states_claim_source_and_criteria(name):
 
 def test_an_experiment_prints_its_finding_and_writes_figure_and_numbers(tmp_path, capsys):
     assert main(["experiment", "chain"]) == 0
-    finding, summary = capsys.readouterr().out.splitlines()
+    finding, *table, summary = capsys.readouterr().out.splitlines()
     summary = json.loads(summary)
     kept = json.loads((tmp_path / "experiments" / "chain.json").read_text())
     claim = claim_of("chain")
     assert (kept["experiment"], kept["claim"], kept["source"]) == ("chain", claim.text, claim.source)
     assert kept["criteria"] == claim.criteria
     assert list(kept["parts"]) == list(claim.criteria)
-    assert (kept["finding"], kept["verdict"], kept["parts"]) == (finding, summary["verdict"], summary["parts"])
+    assert (kept["verdict"], kept["parts"]) == (summary["verdict"], summary["parts"])
+    assert finding == f"{kept['verdict']}: {kept['finding']}"
+    assert [re.split("  +", line.strip()) for line in table] == [list(row) for row in kept["table"].items()]
     assert set(kept["numbers"]) == set(importlib.import_module("mlp_jax.experiments.chain").Measurement._fields)
     with Image.open(tmp_path / summary["figure"]) as figure:
         assert figure.width == 1080
@@ -82,7 +84,7 @@ def test_an_experiment_prints_its_finding_and_writes_figure_and_numbers(tmp_path
 
 def test_an_experiment_on_a_run_lies_in_its_directory(run, capsys):
     assert main(["experiment", "noise", "--run", str(run)]) == 0
-    assert "(median network of 1)" in capsys.readouterr().out
+    assert "networks; numbers are those of the median one  1" in re.sub("  +", "  ", capsys.readouterr().out)
     kept = json.loads((run / "noise.json").read_text())
     assert np.shape(kept["numbers"]["called"]) == (1, 10)
     assert (run / "noise.png").is_file()

@@ -84,7 +84,8 @@ def test_each_part_can_fail_and_the_end_is_not_judged(measured, cosine, small, p
     finding = batch_angle.judge(measured._replace(cosines=cosines, small=shares))
     assert list(finding.parts) == list(claim_of("batch-angle").criteria)
     assert list(finding.parts.values()) == parts
-    assert "the angle is 89 degrees, and 40% of small steps go down" in finding.text
+    assert finding.table["at the end, rate 0: angle, small steps that do"] == "89 degrees, 40%"
+    assert f"{np.degrees(np.arccos(cosine)):.0f} degrees off, and at least {small:.0%} of small steps" in finding.text
 
 
 def test_the_way_is_that_of_training(measured):

@@ -51,7 +51,7 @@ def test_wishes_of_one_image_are_negative_gradients_of_single_outputs(measured, 
         _, outputs, of_weights, of_biases, of_activations = (part[2] for part in single[number])
         np.testing.assert_allclose(measured.outputs[when], outputs, rtol=1e-5)
         np.testing.assert_allclose(measured.wanted_outputs[when], 2 * (np.eye(3)[2] - outputs), rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(measured.wishes[when], -of_activations.T, atol=1e-6)
+        np.testing.assert_allclose(measured.wanted[when], -of_activations.T, atol=1e-6)
         squares = [of_biases**2, np.sum(of_weights**2, axis=-1), np.sum(of_activations**2, axis=-1)]
         np.testing.assert_allclose(measured.promised[when], squares / np.sum(squares), rtol=1e-4, atol=1e-6)
 

@@ -81,8 +81,10 @@ def test_each_part_of_the_claim_can_fail(costs, accuracy, parts):
     finding = gradient_size.judge(example(costs, accuracy))
     assert list(finding.parts.values()) == parts
     low, high = accuracy[0] - 0.05, accuracy[0] + 0.01
-    assert f"{accuracy[0]:.0%} of the test images right ({low:.0%} to {high:.0%} over 3 seeds)" in finding.text
-    assert "second layer (params[0]) are 1e-04 of the last layer's with sigmoids and 0.1 with ReLU" in finding.text
+    assert f"sigmoids get {accuracy[0]:.0%} of the test images right" in finding.text
+    assert finding.table["sigmoids, lowest to highest of 3 seeds"] == f"{low:.0%} to {high:.0%}"
+    assert finding.table["errors in the second layer (params[0]) over the last layer's, sigmoids"] == "1e-04"
+    assert finding.table["the same, ReLU; both before training"] == "0.1"
 
 
 @pytest.mark.parametrize("diverged", [np.nan, np.inf])

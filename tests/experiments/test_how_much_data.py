@@ -78,12 +78,14 @@ def test_each_part_of_the_claim_can_fail(mistakes, parts):
 
 def test_what_a_doubling_takes_away():
     # From 100 to 300 images mistakes halve: log2(3) doublings. From 30,000 to 60,000 it is a single one.
-    text = how_much_data.judge(example(0.4, 0.2, 0.15, 0.1, 0.08, 0.06, 0.045)).text
-    assert f"take away {1 - 0.5 ** (1 / np.log2(3)):.0%} of the mistakes from 100 on, and 25% from 30,000 on" in text
-    assert "0%" in how_much_data.judge(example(0, 0, 0, 0, 0, 0, 0)).text
+    table = how_much_data.judge(example(0.4, 0.2, 0.15, 0.1, 0.08, 0.06, 0.045)).table
+    removed = "mistakes removed by twice as many images, from {} on"
+    assert table[removed.format("100")] == f"{1 - 0.5 ** (1 / np.log2(3)):.0%}"
+    assert table[removed.format("30,000")] == "25%"
+    assert how_much_data.judge(example(0, 0, 0, 0, 0, 0, 0)).table[removed.format("100")] == "0%"
 
 
 def test_the_figure_names_its_axes():
     accuracy, mistakes = how_much_data.draw(example(0.32, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05)).axes
-    assert accuracy.get_ylabel() == "named right, %"
+    assert accuracy.get_ylabel() == "accuracy, %"
     assert mistakes.get_ylabel() == "mistakes on test images, %"

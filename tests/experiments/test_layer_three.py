@@ -100,7 +100,7 @@ def test_judges_each_part_by_the_median_network():
     special = np.full((3, 4), 0.5)
     special[:2, 1] = 0.9
     assert not judge(none._replace(rank=special)).parts["like any digits"]
-    assert "0, 6, 8 and 9: in the median network" in judge(none._replace(rank=special)).text
+    assert "best told from the others: 0, 6, 8 and 9" in judge(none._replace(rank=special)).table
 
 
 def test_draws_a_frame_for_each_digit_that_lights_a_neuron():

@@ -106,7 +106,7 @@ def test_each_part_of_the_claim_can_fail(changes, failing):
 
 def test_the_figure_shows_four_answers_and_names_its_axes():
     cost, accuracy, *panels = learning.draw(example()).axes
-    assert (cost.get_ylabel(), accuracy.get_ylabel()) == ("mean cost", "named right, %")
+    assert (cost.get_ylabel(), accuracy.get_ylabel()) == ("mean cost", "accuracy, %")
     assert sum(bool(panel.images) for panel in panels) == 4
     assert panels[-1].get_ylabel() == "cost of one image"
 

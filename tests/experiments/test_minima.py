@@ -74,7 +74,8 @@ def test_each_part_can_fail(narrow, wide, test, parts):
     finding = minima.judge(minima.Measurement((2, 32), 196, 5000, cost, np.stack([1 + test * away] * 2)))
     assert list(finding.parts) == list(claim_of("minima").criteria)
     assert list(finding.parts.values()) == parts
-    assert f"{0.5 * (1 - wide):.3f} (seed 0) to {0.5 * (1 + wide):.3f} (seed 2)" in finding.text
+    ends = f"{0.5 * (1 - wide):.3f} (seed 0), {0.5 * (1 + wide):.3f} (seed 2)"
+    assert finding.table["lowest and highest cost with 32 neurons"] == ends
 
 
 def test_the_figure_names_its_axes(measured):

@@ -28,6 +28,17 @@ def test_every_statement_has_a_place_and_every_experiment_a_statement():
     assert linked == set(EXPERIMENTS)
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_finding_is_one_short_sentence_with_a_table_and_a_figure(name):
+    section = re.search(rf"### {name}\n(.+?)(?=\n###? |<!-- claims: end)", README, re.DOTALL)[1]
+    (finding,) = re.findall(rf"^(.+) `mlp-jax experiment {name}`$", section, re.MULTILINE)
+    assert len(finding.split()) <= 25
+    assert not re.search(r"[.;] ", finding)
+    assert section.count("\n| ") >= 4
+    (figure,) = re.findall(r"!\[.+?\]\((.+?)\)", section)
+    assert (ROOT / "experiments" / figure).resolve().is_file()
+
+
 def test_every_link_leads_to_a_heading():
     headings = {
         re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")

@@ -100,11 +100,11 @@ def test_what_an_example_wants_of_a_network_with_neurons_switched_off(opened, ma
 
 @pytest.mark.parametrize("names", [("sigmoid", "quadratic"), ("softmax", "quadratic"), ("softmax", "cross_entropy")])
 def test_what_each_output_wants_adds_up_to_what_the_example_wants(opened, make_run, float64, names):
-    """Its own wishes: the derivatives of the cost by way of its weighted sum alone, by JAX."""
+    """Its own wanted changes: the derivatives of the cost by way of its weighted sum alone, by JAX."""
     model, label = model_of("sigmoid", *names), 3
     page = opened(make_run(model=("sigmoid", *names)))
     page.check(f"#wanted input[value='{label}']", force=True)
-    found = page.evaluate("wishesOfOutputs(now.network, forwardPass(now.network, now.inputs), now.targets())")
+    found = page.evaluate("wantedByOutputs(now.network, forwardPass(now.network, now.inputs), now.targets())")
     rows, inputs = page.evaluate("[now.network.layers.map((l) => [[...l.weights], [...l.biases]]), [...now.inputs]]")
     params = tuple(
         Layer(jnp.reshape(jnp.array(weights), (len(biases), -1)), jnp.array(biases)) for weights, biases in rows
@@ -119,14 +119,14 @@ def test_what_each_output_wants_adds_up_to_what_the_example_wants(opened, make_r
         only = (Layer(jnp.eye(10), jnp.zeros(10)),)  # from weighted sums to the cost
         return loss(only, jnp.where(jnp.arange(10) == j, here, kept), y, model)
 
-    for j, wishes in enumerate(found):
+    for j, wanted in enumerate(found):
         layer, earlier = jax.grad(cost_by_way_of, (1, 2))(j, last, before)
-        np.testing.assert_allclose(wishes["bias"], -layer.biases[j], rtol=1e-5, atol=1e-12)
-        np.testing.assert_allclose(wishes["weights"], -layer.weights[j], rtol=1e-5, atol=1e-12)
-        np.testing.assert_allclose(wishes["earlier"], -earlier, rtol=1e-5, atol=1e-12)
+        np.testing.assert_allclose(wanted["bias"], -layer.biases[j], rtol=1e-5, atol=1e-12)
+        np.testing.assert_allclose(wanted["weights"], -layer.weights[j], rtol=1e-5, atol=1e-12)
+        np.testing.assert_allclose(wanted["earlier"], -earlier, rtol=1e-5, atol=1e-12)
         falls = [layer.biases[j] ** 2, jnp.sum(layer.weights**2), jnp.sum(earlier**2)]
-        np.testing.assert_allclose(wishes["falls"], falls, rtol=1e-5, atol=1e-12)
-    summed = np.sum([wishes["earlier"] for wishes in found], axis=0)
+        np.testing.assert_allclose(wanted["falls"], falls, rtol=1e-5, atol=1e-12)
+    summed = np.sum([wanted["earlier"] for wanted in found], axis=0)
     np.testing.assert_allclose(summed, nudges(params, jnp.array(inputs), y, model)[-1].earlier, rtol=1e-5, atol=1e-12)
 
 

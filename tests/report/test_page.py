@@ -396,7 +396,7 @@ def test_a_blank_network_is_painted(opened, make_run):
     assert page.evaluate(SAME)
 
 
-def test_each_output_has_its_own_wishes(opened, trained):
+def test_each_output_wants_something_else(opened, trained):
     page = opened(trained)
     page.click("#mistake")
     frame(page)
@@ -404,7 +404,7 @@ def test_each_output_has_its_own_wishes(opened, trained):
         page.text_content("#each-title")
         == "What each output wants of the third layer (params[1]), before it is added up"
     )
-    assert page.evaluate("[byId('wishes').width, byId('wishes').height]") == [12, 16]
+    assert page.evaluate("[byId('each-columns').width, byId('each-columns').height]") == [12, 16]
     wanted = page.evaluate("now.wanted")
     assert page.text_content("#avenues-title") == f"The three avenues of output {wanted}"
     said = int(page.text_content("#answer"))
@@ -417,7 +417,9 @@ def test_each_output_has_its_own_wishes(opened, trained):
     ]""")
     assert bias == pytest.approx(-2 * a * slope)
     assert "and its bias by" in page.text_content("#slope")
-    shares = [int(text.split(", ")[-1].split(" %")[0]) for text in page.locator("#avenues .wishes").all_text_contents()]
+    shares = [
+        int(text.split(", ")[-1].split(" %")[0]) for text in page.locator("#avenues .most-wanted").all_text_contents()
+    ]
     assert len(shares) == 3
     assert sum(shares) == pytest.approx(100, abs=1)
     page.click("#next")
@@ -511,7 +513,11 @@ def test_a_cell_of_the_confusion_matrix_opens_its_images(opened, trained):
 def test_experiments_stand_in_a_section_of_their_own(opened, make_run):
     directory = make_run()
     said = {"claim": "it learns", "source": "lesson 1", "verdict": "holds in part", "finding": "it does", "numbers": {}}
-    said |= {"parts": {"fast": True, "well": False}, "criteria": {"fast": "in a minute", "well": "above 99 %"}}
+    said |= {
+        "parts": {"fast": True, "well": False},
+        "criteria": {"fast": "in a minute", "well": "above 99 %"},
+        "table": {"share": "60%"},
+    }
     (directory / "noise.json").write_text(json.dumps(said))
     Image.new("RGB", (40, 30), "red").save(directory / "noise.png")
     page = opened(directory)

@@ -19,7 +19,7 @@ from mlp_jax.config import command_of
 from mlp_jax.runs import Run
 
 EXPERIMENT = {"claim": "c", "source": "s", "verdict": "holds", "finding": "f"}
-EXPERIMENT |= {"parts": {"p": True}, "criteria": {"p": "more than half"}}
+EXPERIMENT |= {"parts": {"p": True}, "criteria": {"p": "more than half"}, "table": {"share": "60%"}}
 """What an experiment's file says, without its numbers."""
 
 
@@ -116,7 +116,7 @@ def test_a_network_trained_past_its_last_snapshot_ends_the_scrubber(make_small, 
 def test_names_from_files_are_escaped(make_small, report, tmp_path):
     run = make_small("<script>alert(1)<")
     text = "</script><script>alert(2)</script><!--"
-    experiment = {"parts": {text: True}, "criteria": {text: text}}
+    experiment = {"parts": {text: True}, "criteria": {text: text}, "table": {text: text}}
     experiment |= dict.fromkeys(("claim", "source", "verdict", "finding"), text)
     (run / "noise.json").write_text(json.dumps(experiment))
     path = report(run)
@@ -189,6 +189,7 @@ def test_a_network_too_large_to_look_at_is_refused(make_small, capsys, monkeypat
         ("noise.json", b"[]"),
         ("noise.json", json.dumps(EXPERIMENT | {"parts": ["p"]}).encode()),
         ("noise.json", json.dumps(EXPERIMENT | {"criteria": {}}).encode()),
+        ("noise.json", json.dumps(EXPERIMENT | {"table": ["share"]}).encode()),
         ("noise.png", b"no PNG"),
     ],
 )

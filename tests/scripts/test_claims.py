@@ -2,11 +2,13 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mlp_jax.experiments import EXPERIMENTS, claim_of
 
@@ -50,6 +52,7 @@ def found(tmp_path):
             "verdict": f"verdict {number}",
             "parts": parts,
             "finding": f"number {number}",
+            "table": {"what [0] is": f"{number} | 2"},
         }
         (directory / f"{name}.json").write_text(json.dumps(said))
     return directory
@@ -74,7 +77,8 @@ def test_a_row_and_a_section_for_each_experiment_in_order(found):
         title, *lines = section.strip().splitlines()
         parts = [line for line in lines if line.startswith("- ")]
         assert title == name
-        assert lines[-1] == f"Number {number}. `mlp-jax experiment {name}`"
+        assert f"Number {number}. `mlp-jax experiment {name}`" in lines
+        assert lines[-1] == rf"| what \\[0] is | {number} \| 2 |"
         assert len(parts) == len(claim.criteria)
         assert all(line.startswith("- holds: ") for line in parts[:-1])
         assert parts[-1].startswith("- **does not hold**: *" if number % 2 else "- holds: *")
@@ -97,6 +101,20 @@ def test_the_findings_go_between_the_comments(claims, found, tmp_path, capsys):
         claims.main(found, readme)
         assert readme.read_text(encoding="utf-8") == README.replace("old | table\n", f"\n{findings}\n")
     assert capsys.readouterr() == ("", "")
+
+
+def test_figures_lie_where_the_findings_say(claims, found, tmp_path):
+    for name in EXPERIMENTS:
+        Image.new("RGB", (3, 2), "white").save(found / f"{name}.png")
+    readme, pictures = tmp_path / "docs" / "README.md", tmp_path / "pictures" / "claims"
+    readme.parent.mkdir()
+    readme.write_text(README, encoding="utf-8")
+    claims.main(found, readme, pictures)
+    shown = re.findall(r"!\[.+?\]\((.+?)\)", readme.read_text(encoding="utf-8"))
+    assert len(shown) == len(EXPERIMENTS)
+    for link in shown:
+        with Image.open(readme.parent / link) as image:
+            assert (image.size, image.convert("RGB").getpixel((0, 0))) == ((3, 2), (255, 255, 255))
 
 
 def test_missing_and_damaged_numbers_are_named(found, tmp_path, refused):

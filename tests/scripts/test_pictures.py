@@ -28,9 +28,9 @@ def test_they_are_drawn_from_a_run(tmp_path):
 
 
 def test_those_of_the_readme_are_there():
-    readme = (SCRIPTS.parent / "README.md").read_text()
-    for name in ("page.png", "training.png"):
-        assert f"](scripts/pictures/{name})" in readme
+    root = SCRIPTS.parent
+    for name, readme in (("page.png", root / "README.md"), ("training.png", root / "mlp_jax/training/README.md")):
+        assert f"scripts/pictures/{name})" in readme.read_text()
         assert (SCRIPTS / "pictures" / name).stat().st_size < 300_000
 
 
