@@ -77,26 +77,33 @@ class _Parser(argparse.ArgumentParser):
 
 def _read(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """The name of the command, and the settings that were given. Raises ValueError for any other arguments."""
-    parser = _Parser("mlp-jax", description="Train, examine and use multilayer perceptrons.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    helps = _help_texts()
-    parsers = {name: _add_command(commands, name, kind, helps) for name, kind in COMMANDS.items()}
-    known, unknown = parser.parse_known_args(arguments)
+    known, unknown = make_parser().parse_known_args(arguments)
     given = vars(known)
     name = given.pop("command")
     if unknown:
         flags = [_flag(field) for field in fields(COMMANDS[name])]
         meant = "".join(f"; perhaps you meant {flag}" for flag in get_close_matches(unknown[0], flags, 1))
-        parsers[name].error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        raise ValueError(f"unrecognized arguments: {' '.join(unknown)}{meant}; see mlp-jax {name} --help")
     return name, _with_tuples(given)
 
 
-def _add_command(commands: Any, name: str, kind: type, helps: dict[tuple[str, str], str]) -> _Parser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `shtab --shell=bash mlp_jax.cli.make_parser` makes a shell's completion of it."""
+    parser = _Parser("mlp-jax", description="Train, examine and use multilayer perceptrons.", allow_abbrev=False)
+    commands, helps = parser.add_subparsers(dest="command", metavar="COMMAND", required=True), _help_texts()
+    for name, kind in COMMANDS.items():
+        _add_command(commands, name, kind, helps)
+    return parser
+
+
+def _add_command(commands: Any, name: str, kind: type, helps: dict[tuple[str, str], str]) -> None:
     """A parser of a command's arguments, which returns only those that were given."""
     about, hints = inspect.getdoc(kind) or "", get_type_hints(kind, include_extras=True)
     command = commands.add_parser(name, help=about.partition("\n")[0], description=about, allow_abbrev=False)
-    places = []
-    for field in fields(kind):
+    places, groups = [], {title: command.add_argument_group(title) for title in config.GROUPS if kind in (Train, Sweep)}
+    in_group = {setting: title for title in groups for setting in config.GROUPS[title]}
+    listed = list(in_group)
+    for field in sorted(fields(kind), key=lambda field: listed.index(field.name) if field.name in in_group else -1):
         text = next((helps[key] for of in kind.__mro__ if (key := (of.__name__, field.name)) in helps), "")
         options: dict[str, Any] = {"default": argparse.SUPPRESS}
         if get_origin(hints[field.name]) is Annotated:
@@ -109,9 +116,9 @@ def _add_command(commands: Any, name: str, kind: type, helps: dict[tuple[str, st
             if field.default is not None:
                 values = field.default if isinstance(field.default, tuple) else (field.default,)
                 text += f" (default: {' '.join(map(str, values))})"
-            command.add_argument(_flag(field), help=text, **options | _options(hints[field.name]))
+            to = groups[in_group[field.name]] if field.name in in_group else command
+            to.add_argument(_flag(field), help=text, **options | _options(hints[field.name]))
     command.usage = " ".join(["%(prog)s", "[options]", *places])
-    return command
 
 
 def _flag(field: Field) -> str:

@@ -26,7 +26,7 @@ class Cached:
 
 @dataclass(frozen=True, kw_only=True)
 class OfRun:
-    """A command about a run that is there."""
+    """A command about an existing run."""
 
     directory: Directory
     """Directory of the run."""
@@ -37,7 +37,7 @@ class Problem:
     """A network and the data it learns."""
 
     data: str = "mnist"
-    """What to learn: mnist, which is inside the package; a directory of four IDX files, raw or gzipped; an .npz file
+    """Data to learn: mnist, which is inside the package; a directory of four IDX files, raw or gzipped; an .npz file
     with x_train, y_train, x_test and y_test, whose x are images or any floats, and whose y are class numbers or floats
     to predict; or tfds:NAME[:CONFIG], an image classification set of TensorFlow Datasets."""
     sizes: tuple[int, ...] = (0, 16, 16, 0)
@@ -65,7 +65,7 @@ class Training(Cached, Batches, Problem):
     """Settings of train and of sweep."""
 
     preset: PresetName = "lesson"
-    """Settings to start from; any of them can be given another value. lesson: the network of the lessons and plain
+    """Settings to start from. Other options change single ones. lesson: the network of the lessons and plain
     SGD. sixteen: the same sizes, trained as well as we can. ninety-eight: a wide hidden layer. nielsen: the network
     and the settings of Nielsen's book."""
     epochs: int = 30
@@ -174,7 +174,7 @@ class Report(OfRun, Cached):
 
 @dataclass(frozen=True, kw_only=True)
 class Serve(OfRun, Cached):
-    """Show that page in the browser, from this machine to this machine only, until Control-C."""
+    """Show the page of a trained network in the browser, from this machine to this machine only, until Control-C."""
 
     port: int = 0
     """Port of 127.0.0.1 to serve it on; 0 for a free one."""
@@ -215,8 +215,27 @@ class Experiment(Cached):
     out: Path | None = None
     """Directory to write to. If not given: the run's, or experiments."""
     image: int | None = None
-    """For one-example: the number of the test image, from 0."""
+    """For one-example and each-output: the number of the test image, from 0."""
 
+
+GROUPS = {
+    "training": (
+        *("preset", "epochs", "learning_rate", "batch_size", "seed", "seeds", "own_batches"),
+        *("optimizer", "schedule", "weight_decay", "gradient", "step"),
+    ),
+    "network": ("sizes", "hidden", "output", "cost", "scale", "standard_normal"),
+    "data": ("data", "validation", "patience", "shift", "stream"),
+    "run": ("out", "resume", "checkpoint_every", "tensorboard", "angles", "cache"),
+    "several devices and processes": (
+        "devices",
+        "distributed",
+        "coordinator",
+        "num_processes",
+        "process_id",
+        "timeout",
+    ),
+}
+"""The settings of train and sweep as their help shows them: by purpose, the common ones first."""
 
 PRESETS: dict[PresetName, dict[str, Any]] = {
     "lesson": {},

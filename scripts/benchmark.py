@@ -1,8 +1,8 @@
 """How long the package takes, beside what people would write or pick instead.
 
-    python scripts/benchmark.py epoch --readme README.md --figure epoch.png
+    python scripts/benchmark.py epoch --readme scripts/README.md --figure epoch.png
     python scripts/benchmark.py epoch --sizes 784 2048 2048 10 --batch-size 512 --examples 6144 --peers mlp_jax numpy
-    python scripts/benchmark.py population --readme README.md
+    python scripts/benchmark.py population --readme scripts/README.md
     python scripts/benchmark.py gradients --rounds 9 --out gradients.json
     python scripts/benchmark.py scaling --figure scaling.png
     python scripts/benchmark.py startup --out startup.json

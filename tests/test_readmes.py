@@ -1,0 +1,117 @@
+"""What READMEs show runs: Python blocks, with what they print; commands; links."""
+
+import dataclasses
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import mlp_jax
+from mlp_jax import init_params, load_dataset
+from mlp_jax.cli import COMMANDS, main, parse
+from mlp_jax.config import Train
+from mlp_jax.runs import Run
+
+ROOT = Path(mlp_jax.__file__).parents[1]
+READMES = [ROOT / "README.md", *sorted((ROOT / "mlp_jax").rglob("README.md")), ROOT / "scripts" / "README.md"]
+TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in READMES}
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def as_shown(text):
+    """Words, and a mark for each number: the digits that rounding decides differ from machine to machine."""
+    return re.sub(r"[+-]?\d[\d.]*(e[+-]?\d+)?", "#", " ".join(text.split()))
+
+
+def commands_of(text):
+    """The arguments of every mlp-jax command in the shell blocks and in the prose."""
+    shell = "\n".join(block for language, block in FENCE.findall(text) if language == "sh").replace("\\\n", " ")
+    prose = re.findall(r"`((?:[\w.=/-]+ )?mlp-jax [^`\n]+)`", FENCE.sub("", text))
+    for line in [*shell.splitlines(), *prose]:
+        words = shlex.split(line.replace("sh -c '", "").replace("--command='", "").rstrip("'"), comments=True)
+        names = [place for place, word in enumerate(words) if word.rpartition("/")[2] == "mlp-jax"]
+        if names and len(words) > names[-1] + 1:
+            yield tuple(words[names[-1] + 1 :])
+
+
+def make_run(directory):
+    """A run of an untrained network, and the program that predicts with it."""
+    run = Run.create(directory, dataclasses.asdict(Train()))
+    run.save(init_params(jax.random.key(0)))
+    assert main(["export", str(directory)]) == 0
+
+
+@pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if "```python\n" in text and ">>>" not in text])
+def test_python_blocks_run_in_order_and_print_what_is_shown(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "runs/NAME/predict.stablehlo" in TEXTS[name]:
+        make_run(Path("runs/NAME"))
+    blocks, namespace = FENCE.findall(TEXTS[name]), {"__name__": "readme"}
+    for (language, block), (following, shown) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+        if language == "python":
+            printed = io.StringIO()
+            with redirect_stdout(printed):
+                exec(compile(block, name, "exec"), namespace)
+            assert as_shown(printed.getvalue()) == (as_shown(shown) if following == "text" else "")
+
+
+@pytest.mark.parametrize("command", sorted({command for text in TEXTS.values() for command in commands_of(text)}))
+def test_every_command_is_one(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if command[-1] == "--help" or (len(command) == 1 and command[0] in COMMANDS):  # in prose, the name alone
+        return
+    arguments = [re.sub(r"^\$\w+$", "1", "lesson" if word == "NAME" else word) for word in command]
+    if "--resume" in arguments:  # the settings come from a run
+        place = arguments.index("--resume")
+        del arguments[place : place + 2]
+    assert type(parse(arguments)).__name__.lower() == command[0]
+
+
+def test_there_are_no_other_python_blocks():
+    languages = {language for text in TEXTS.values() for language, _ in FENCE.findall(text)}
+    assert languages == {"python", "text", "sh"}
+
+
+@pytest.mark.slow
+def test_the_first_readmes_commands_run_one_after_the_other(tmp_path):
+    """In an empty folder, but for a picture to predict."""
+    digit = load_dataset("mnist").test.inputs[0].reshape(28, 28)
+    Image.fromarray(255 - np.asarray(digit)).resize((200, 200)).save(tmp_path / "digit.png")
+    (block,) = (text for language, text in FENCE.findall(TEXTS["README.md"]) if "source .venv/bin/activate" in text)
+    lines = [line.partition("#")[0].strip() for line in block.splitlines()]
+    beside = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    assert lines[0] == "source .venv/bin/activate"
+    for line in lines[1:]:
+        done = subprocess.run(line, shell=True, cwd=tmp_path, env=beside, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        if " predict " in line:
+            assert "answer: 7" in done.stdout
+    assert (tmp_path / "runs" / "first" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_link_leads_somewhere(name):
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", TEXTS[name])):
+        if target.startswith("http"):
+            continue
+        path, _, heading = target.partition("#")
+        path = (ROOT / name).parent / path if path else ROOT / name
+        assert path.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
+
+
+def test_the_first_readme_is_short():
+    text = TEXTS["README.md"]
+    assert len(text.splitlines()) <= 150
+    assert len(text.split()) <= 1300
