@@ -158,7 +158,7 @@ def _write_cache(cache: Path, origin: str, source: str, directory: Path) -> None
     except OSError as error:
         raise DatasetError(
             f"{source}: the decoded images cannot be kept in {cache.parent} ({error.strerror or error}): "
-            "make room there, or set XDG_CACHE_HOME to a directory that has room"
+            "free some space there, or set XDG_CACHE_HOME to a directory with enough space"
         ) from error
 
 

@@ -315,7 +315,9 @@ def test_a_damaged_cache_is_made_anew(damage, monkeypatch, cache):
     kept = cache / "mnist" / "3.0.1.npz"
     damage(kept)
     if kept.is_dir():
-        with pytest.raises(DatasetError, match="cannot be kept in .*mnist .*make room there, or set XDG_CACHE_HOME"):
+        with pytest.raises(
+            DatasetError, match="cannot be kept in .*mnist .*free some space there, or set XDG_CACHE_HOME"
+        ):
             load_dataset("tfds:mnist")
         return
     for _ in range(2):
@@ -347,7 +349,9 @@ def test_what_was_prepared_anew_is_decoded_anew(home):
 def test_a_cache_that_cannot_be_written_is_an_error_that_says_so(monkeypatch, tmp_path):
     (tmp_path / "cache").write_text("in the way")
     monkeypatch.setenv("TFDS_DATA_DIR", str(FIXTURE / "tfrecord"))
-    with pytest.raises(DatasetError, match=r"cannot be kept in .*cache/mlp_jax.* \(.*\): make room there, or set XDG"):
+    with pytest.raises(
+        DatasetError, match=r"cannot be kept in .*cache/mlp_jax.* \(.*\): free some space there, or set XDG"
+    ):
         load_dataset("tfds:mnist")
 
 
@@ -366,7 +370,8 @@ def reading(form, **options):
 def test_several_processes_at_once_and_only_decoding_imports_a_large_package(cache):
     total = load_dataset("mnist").train.inputs[:160].sum()
     processes = [reading("tfrecord") for _ in range(2)]
-    assert {process.communicate()[0] for process in processes} == {f"{total} tensorflow_datasets\n"}
+    said = {process.communicate()[0] for process in processes}  # on a busy machine one may come after the other's end
+    assert {f"{total} tensorflow_datasets\n"} <= said <= {f"{total} tensorflow_datasets\n", f"{total}\n"}
     assert reading("tfrecord").communicate()[0] == f"{total}\n"
     assert [path.name for path in (cache / "mnist").iterdir()] == ["3.0.1.npz"]
 
@@ -454,7 +459,7 @@ def test_a_full_disk_is_an_error_that_says_so_and_leaves_nothing_behind(cache, m
             load_dataset("tfds:mnist")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    message = r"tfds:mnist: the decoded images cannot be kept in .*/mnist \(File too large\): make room"
+    message = r"tfds:mnist: the decoded images cannot be kept in .*/mnist \(File too large\): free some space"
     assert re.match(message, str(refused.value))
     assert not list((cache / "mnist").iterdir())
 

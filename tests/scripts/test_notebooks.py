@@ -38,7 +38,7 @@ def test_outputs_are_kept_and_nothing_of_the_machine(path):
     assert {output["output_type"] for output in outputs} <= {"stream", "display_data", "execute_result"}
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 1
     assert sum(bool(text) for text in printed(notebook)) >= 4
-    assert not re.search(r"/tmp/|/home/|/root/|site-packages|Traceback", text)
+    assert not re.search(r"/(tmp|home|Users)/|site-packages|Traceback", text)
     assert "Try it." in text
 
 
