@@ -1,6 +1,6 @@
 """What people look at first, one call each: a learning curve, a confusion matrix, weights as pictures, mistakes.
 
-Each takes what is at hand after training, and returns a Matplotlib figure. A notebook shows it if it is the last line
+Each takes the results of training, and returns a Matplotlib figure. A notebook shows it if it is the last line
 of a cell; `.savefig("curve.png")` writes it to a file. Its resolution is Matplotlib's `rcParams["figure.dpi"]`.
 """
 

@@ -1,10 +1,10 @@
 """Neurons range continuously because descent needs a smooth cost; neurons that are on or off give it none.
 
 A step instead of the sigmoid: on if the weighted sum is above 0. Where its slope exists it is 0, so a gradient is 0 and
-descent stays where it starts; that is an identity. What is measured is the cost itself, which does not need slopes: how
-often a small nudge of all parameters changes it at all, and its course along a line. Between the two are sigmoids of k
-times the weighted sum: the larger k, the nearer to a step. Each learns at the best of three rates, the usual one, over
-k and over k squared, because a slope k times as steep makes longer steps.
+descent stays at its start; that is an identity. So the cost itself is measured, which needs no slopes: how often a
+small nudge of all parameters changes it at all, and its course along a line. Between the two are sigmoids of k times
+the weighted sum: the larger k, the nearer to a step. Each learns at the best of three rates, the usual one, over k and
+over k squared, because a slope k times as steep makes longer steps.
 
 Source: lesson 2, minute 10.
 Holds if:

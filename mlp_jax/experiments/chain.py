@@ -49,7 +49,7 @@ class Measurement(NamedTuple):
     """One network, factor by factor, and many."""
 
     links: tuple[dict[str, float], ...]  # of the first network, the fields of each layer's ChainLink, for NUDGE
-    nudges: Float[np.ndarray, " nudges"]  # what was added to weights and biases
+    nudges: Float[np.ndarray, " nudges"]  # added to weights and biases
     median: Float[np.ndarray, " nudges"]  # of |measured ratio / product - 1| over all parameters of all networks
     largest: Float[np.ndarray, " nudges"]
     slope: float  # by which power of the nudge the median shrinks, from 0.1 to 0.00001
@@ -231,4 +231,4 @@ def _draw_factors(panel: Axes, links: list[ChainLink]) -> None:
     panel.set_xticks(range(len(columns)), columns, fontsize="x-small")
     panel.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize="x-small")
     title = f"one network, nudges of {NUDGE}"
-    figures.name_axes(panel, "factors, product, ratio", "… what is nudged", title, grid=False)
+    figures.name_axes(panel, "factors, product, ratio", "the number that is nudged", title, grid=False)

@@ -73,7 +73,7 @@ def check_pictures(dataset: Dataset) -> None:
     check_classes(dataset)
     if dataset.image_shape != (SIDE, SIDE, 1):
         raise SubjectError(
-            f"what is set by hand needs images of {SIDE} x {SIDE} pixels and one channel: the data have "
+            f"weights set by hand need images of {SIDE} x {SIDE} pixels and one channel: the data have "
             f"{dataset.image_shape or dataset.n_in}"
         )
 
@@ -139,7 +139,7 @@ def judge(measured: Measurement) -> Finding:
 
 
 def draw(measured: Measurement) -> Figure:
-    """The neuron, what was drawn for it, its weighted sums over the digits, and which of them light it."""
+    """The neuron, the pictures drawn for it, its weighted sums over the digits, and which of them light it."""
     figure, (drawn, digits, brightest) = figures.strips(1.5, 3.2, 1.3)
     panels = drawn.subplots(1, 1 + len(measured.drawn))
     drawn.suptitle("its weights (orange -1, blue 1), and the weighted sums of pictures drawn for it", fontsize="medium")

@@ -46,7 +46,7 @@ from mlp_jax.training import fit_population, init_population
 SHIFTS = (0, 1, 2, 3, 4, 5, 6)  # pixels: the mean of right, left, up and down
 TURNS = (-90, -60, -45, -30, -15, 0, 15, 30, 45, 60, 90)  # degrees, counter-clockwise
 SCALES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
-SHIFT = 3  # pixels: what is judged, and how far the digits of one training move
+SHIFT = 3  # pixels: the shift that is judged, and the farthest in the training on moved digits
 IMAGES = 5_000  # test images
 SEEDS = (0, 1)
 EPOCHS, BATCH = 15, 100

@@ -1,8 +1,8 @@
 """Each component of the gradient says how much the cost answers to its weight, and some weights matter far more.
 
 If one component is 3.2 and another 0.1, the cost is 32 times more sensitive to the first weight: the same small nudge
-changes it 32 times as much. What is predicted here is the gradient; what is measured is the cost after a nudge down and
-one up, of parameters evenly spaced in the ranking of their components.
+changes it 32 times as much. The gradient is the prediction. The cost is measured after a nudge down and one up, of
+parameters evenly spaced in the ranking of their components.
 
 Source: lesson 2, minutes 11 to 12; lesson 3, minute 2.
 Holds if:

@@ -226,7 +226,7 @@ def _compare(pair: dict[str, Any], roundings: int, noise: Any) -> tuple[tuple[Co
 def _compare_leaf(path: str, given: _Leaf, expected: _Leaf, roundings: int, noise: float) -> tuple[Comparison, float]:
     """The comparison, and the largest error in units of the tolerance.
 
-    noise: what is tolerated besides the rounding of `roundings` operations.
+    noise: the tolerance besides the rounding of `roundings` operations.
     """
     if given.shape != expected.shape:
         remark = f"shape {given.shape}, in the reference {expected.shape}"
@@ -292,7 +292,7 @@ def _index(index: tuple[Any, ...]) -> str:
 
 
 def _slice_of(wrong: np.ndarray) -> str:
-    """The smallest slice, of single indices and whole axes, that holds what is wrong; "" for nothing or the whole."""
+    """The smallest slice, of single indices and whole axes, with all wrong numbers; "" for nothing or the whole."""
     places = [np.unique(axis) for axis in np.nonzero(wrong)] if wrong.ndim else []
     if all(len(place) != 1 for place in places):
         return ""

@@ -162,6 +162,6 @@ def _html_row(cell: str, texts: tuple[str, ...], *, bold: bool = False) -> str:
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as what is in them: the first to the left, numbers to the right."""
+    """Columns as wide as their content: the first to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(["", row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]

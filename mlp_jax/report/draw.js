@@ -78,7 +78,7 @@ function inkCentred(strokes, width, height) {
   if (!Number.isFinite(bounds[0][0])) return new Float64Array(width * height);
   const box = (BOX / 28) * Math.min(width, height);
   const longest = Math.max(...bounds.map(([low, high]) => high - low));
-  // A dot is not blown up to a disc of 20 pixels; what is longer is scaled without its pen, which keeps its width.
+  // A dot is not blown up to a disc of 20 pixels; a longer stroke is scaled without its pen, which keeps its width.
   const scale = longest < 2 ? 1 : Math.max(1, box - pen) / longest;
   const middles = bounds.map(([low, high]) => (low + high) / 2);
   const frame = [width, height];
@@ -104,7 +104,7 @@ function inkCentred(strokes, width, height) {
 function makePad(canvas, width, height, changed) {
   const pad = { strokes: [], base: null, centres: true, erases: false, width: 2.4, softness: 1.2, cursor: null };
   let drawing = null;
-  let raw = new Float64Array(width * height); // what was drawn, where it was drawn
+  let raw = new Float64Array(width * height); // the drawing as it was drawn, neither scaled nor centred
 
   pad.seen = () => (pad.centres && !pad.base ? inkCentred(pad.strokes, width, height) : raw.slice());
   pad.show = () => {
@@ -190,6 +190,6 @@ function makePad(canvas, width, height, changed) {
     raw = inkStrokes(pad.strokes, width, height, pad.base);
     grown();
   };
-  pad.redraw = () => pad.base || grown(); // what was loaded lies as it should
+  pad.redraw = () => pad.base || grown(); // a loaded picture is already in place
   return pad;
 }

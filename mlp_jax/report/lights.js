@@ -241,7 +241,7 @@ function listenToNeurons(place) {
     if (!target.dataset.layer || !target.matches(":focus-visible")) return;
     now.pass ??= forwardPass(now.network, now.inputs);
     sayNeuron(target);
-    reach(target, held || undefined); // what is held goes along
+    reach(target, held || undefined); // a held neuron stays held
   });
   place.addEventListener("focusout", ({ target }) => {
     if (target.dataset.layer) target.setAttribute("aria-label", neuronName(...neuronOf(target)));

@@ -17,7 +17,7 @@ const ACTIVATIONS = {
   identity: { value: (z) => z, derivative: () => 1 },
 };
 
-/* Math.max takes no more numbers than a call has room for. */
+/* Math.max takes only as many numbers as a call may have arguments. */
 const highest = (values) => values.reduce((most, value) => Math.max(most, value), -Infinity);
 
 function softmax(z) {

@@ -1,4 +1,4 @@
-/* What is shown now, and which parts of the page must be drawn anew when some of it changes. */
+/* The state of the page, and the parts that are drawn again when some of it changes. */
 
 const FACTS = JSON.parse(byId("data").textContent);
 const [HEIGHT, WIDTH, CHANNELS] = FACTS.imageShape ?? [0, 0, 0];
@@ -43,7 +43,7 @@ let asked = false;
 let resting = null;
 
 /* A part of the page: `draw` runs before the next frame after one of `causes` changed ("inputs", "network", "wanted",
-   "chosen"). What is scrolled out of sight waits until nothing changes any more. */
+   "chosen"). Parts that are scrolled out of sight wait until nothing changes any more. */
 function part(place, causes, draw) {
   const made = { causes, draw, stale: true, seen: false };
   parts.push(made);

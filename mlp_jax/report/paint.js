@@ -33,7 +33,7 @@ const inEnglish = (count) => count.toLocaleString("en");
 /* An equal text would be laid out anew. */
 const setText = (node, text) => node.textContent !== text && (node.textContent = text);
 
-/* How long a bar is, of its room, and which way it points. A background is painted anew without being laid out. */
+/* The length of a bar as a share of its space, and its direction. A background is painted anew without being laid out. */
 function setBar({ firstChild: bar }, share) {
   bar.style.backgroundSize = `${100 * Math.abs(share)}% 100%`;
   bar.classList.toggle("negative", share < 0);

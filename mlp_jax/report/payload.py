@@ -24,7 +24,7 @@ from mlp_jax.training import evaluate, init_population, member, training_sample
 SAMPLE = 1_000
 """How many test images the page has to count right answers on."""
 IMAGES_BYTES = 2**21
-"""The most that images take in the page before they are packed: what is larger than MNIST's brings fewer of them."""
+"""The most bytes that images take before they are packed: the page keeps fewer of images larger than MNIST's."""
 MOST_PARAMETERS = 2**23
 """Beyond it a page takes more than 45 MB, and a browser takes seconds to draw the network."""
 FIGURE_COLOURS = 128

@@ -4,7 +4,7 @@
    A sheet has `sharp` pixels to each pixel of the page, in which all places and lengths are given: x to the right, y
    down. Colours are [red, green, blue]. */
 
-const FULL = 128; // light of a line at its strongest; there is room for two
+const FULL = 128; // light of a line at its strongest; two fit into a byte
 
 function makeSheet(canvas, width, height, sharp) {
   // A page that is being put away can have no size at all.
@@ -68,7 +68,7 @@ function shine({ width, height, sharp }, light, [fromX, fromY], [toX, toY], thic
   }
 }
 
-/* Filled between two radii, over what is there. */
+/* A ring filled between two radii, drawn over the picture. */
 function ring({ image: { data }, words, width, height, sharp }, [x, y], inner, outer, colour) {
   const [left, top, low, high] = [sharp * x - 0.5, sharp * y - 0.5, sharp * inner, sharp * outer];
   const [whole, most] = [packed(colour), (high + 0.5) ** 2];

@@ -156,7 +156,7 @@ def _epochs(
         if augment is not None:
             placed = replace(placed, inputs=place_examples(inputs, plan.mesh))
         order = place_order(seeds if len(seeds) > 1 else seeds[0], epoch, examples, plan.mesh)
-        spare = place(state, plan.mesh, *[POPULATION] * population)  # a copy to donate; `state` is what was good
+        spare = place(state, plan.mesh, *[POPULATION] * population)  # a copy to donate; `state` stays the last good one
         after, cost = unshard(train(spare, placed.inputs, placed.targets, order, plan, placed.weights))
         finite = np.asarray(still_finite(state, after, cost))
         if not finite.any():

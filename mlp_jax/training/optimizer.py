@@ -123,7 +123,7 @@ def current_rate(state: TrainState) -> float | None:
     return float(_rate(rates["learning_rate"], rates["phase"])(held.count - 1))
 
 
-@cache  # made once, so that what was compiled for it is found again
+@cache  # made once, so that its compiled program is found again
 def _with_rates_in_state(name: str, rates: tuple[str, ...], dtype: str) -> optax.GradientTransformationExtraArgs:
     """The optimiser of this name with the rates of these names in its state."""
 

@@ -195,7 +195,7 @@ def _made_by(maker: Callable[..., Made], values: Values | None) -> Made:
     return maker(**{name: np.ravel(value)[0].item() for name, value in (values or {}).items()})
 
 
-@cache  # made once, so that what was compiled for it is found again
+@cache  # made once, so that its compiled program is found again
 def _with_hyperparams_in_state(
     maker: Callable[..., optax.GradientTransformation], names: tuple[str, ...]
 ) -> optax.GradientTransformation:

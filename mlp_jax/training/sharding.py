@@ -22,7 +22,7 @@ Tree = TypeVar("Tree")
 
 
 def check_mesh(mesh: Mesh, axes: dict[str, dict[str, int]]) -> None:
-    """Raises ValueError, saying what to change, unless what is to be split divides over the mesh.
+    """Raises ValueError, saying what to change, unless everything that is split divides over the mesh.
 
     axes: those that the mesh may have, and what each splits: names and counts, of all processes together.
     """
