@@ -98,6 +98,36 @@ def test_the_first_readmes_commands_run_one_after_the_other(tmp_path):
     assert (tmp_path / "runs" / "first" / "report.html").is_file()
 
 
+# What needs other machines or data, takes minutes, or is run by another test; and names of commands without arguments.
+ELSEWHERE = re.compile(
+    r"--distributed|--coordinator|tfds:|WHAT|huge|--preset|--seeds 64|experiment (?!noise --run)|runs/(long|many)"
+    r"|members/|serve|--help|^(train|predict|report)$"
+)
+OF_FOLDERS = {command for name, text in TEXTS.items() if name != "README.md" for command in commands_of(text)}
+IN_SECONDS = sorted(command for command in OF_FOLDERS if not ELSEWHERE.search(" ".join(command)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with an untrained run and a table of numbers."""
+    folder = tmp_path_factory.mktemp("readmes")
+    make_run(folder / "runs" / "NAME")
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(2, 2000, 4)).astype(np.float32)
+    np.savez(folder / "houses.npz", x_train=x, y_train=x[:, :1] + 0.1 * y[:, :1], x_test=x, y_test=x[:, :1])
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", IN_SECONDS, ids=" ".join)
+def test_commands_of_the_other_readmes_run(command, folder):
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4"} if "--devices" in command else None
+    call = [sys.executable, "-m", "mlp_jax", *command]
+    done = subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_link_leads_somewhere(name):
     for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", TEXTS[name])):
