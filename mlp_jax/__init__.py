@@ -3,7 +3,7 @@
 Network      init_params, Layer, Params, Model, feedforward, forward_pass, predict, loss
 Gradient     backprop; GradientRule is any function with its arguments
 Functions    sigmoid, relu, leaky_relu, tanh, silu, softmax, identity (Activation); quadratic, cross_entropy (Cost)
-Data         load_dataset, Dataset, Examples, DatasetError
+Data         load_dataset, load_table, Dataset, Examples, DatasetError
 Training     fit, fit_population, init_population, make_optimizer, EpochMetrics, DivergenceError; evaluate, Evaluation;
              in steps: Plan, TrainState, epochs, train_epoch, update
 Checking     compare_gradients, compare_rules, GradientReport, numerical_gradient, NumericalGradient,
@@ -11,8 +11,9 @@ Checking     compare_gradients, compare_rules, GradientReport, numerical_gradien
 Files        save_params, load_params, load_model, from_torch, to_torch
 
 Modules that go further: `mlp_jax.gradients` has `per_example`, `curvature`, `nudges` and other learning `rules`;
-`mlp_jax.plots` draws a learning curve, a confusion matrix, weights and mistakes; `mlp_jax.training`, `mlp_jax.data` and
-`mlp_jax.runs` have the parts of training; `mlp_jax.experiments` tests the claims of the lessons.
+`mlp_jax.scaling` brings columns of numbers to one size; `mlp_jax.plots` draws a learning curve, a confusion matrix,
+weights and mistakes; `mlp_jax.training`, `mlp_jax.data` and `mlp_jax.runs` have the parts of training;
+`mlp_jax.experiments` tests the claims of the lessons.
 
     >>> import jax, mlp_jax
     >>> data = mlp_jax.load_dataset("mnist")

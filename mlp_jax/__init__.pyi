@@ -1,7 +1,7 @@
 from .activations import Activation, identity, leaky_relu, relu, sigmoid, silu, softmax, tanh
 from .backward import GradientRule, backprop
 from .costs import Cost, cross_entropy, quadratic
-from .data import Dataset, DatasetError, Examples, load_dataset
+from .data import Dataset, DatasetError, Examples, load_dataset, load_table
 from .exchange import from_torch, to_torch
 from .gradients.compare import assert_gradients_match, compare_gradients
 from .gradients.compare_rules import compare_rules
@@ -61,6 +61,7 @@ __all__ = [
     "load_dataset",
     "load_model",
     "load_params",
+    "load_table",
     "loss",
     "make_optimizer",
     "numerical_gradient",

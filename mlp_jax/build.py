@@ -1,7 +1,9 @@
 """From settings, which are names and numbers, to the data, model, gradient rule and optimiser that they name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import jax
 import optax
@@ -9,7 +11,7 @@ import optax
 from mlp_jax import activations, costs
 from mlp_jax.activations import Activation
 from mlp_jax.backward import GradientRule, backprop
-from mlp_jax.config import Compare, Sweep, Train, Training
+from mlp_jax.config import DATA_OPTIONS, Compare, Problem, Sweep, Train, Training
 from mlp_jax.data import Augment, Dataset, load_dataset, shifted
 from mlp_jax.gradients import rules
 from mlp_jax.network import Model, loss
@@ -25,11 +27,29 @@ def sizes_for(sizes: Sequence[int], dataset: Dataset) -> tuple[int, ...]:
 
 
 def data_of(settings: Training, part: int = 0, parts: int = 1) -> Dataset:
-    """The data set of the settings. With --validation, held-out training examples replace the test examples."""
+    """The data set of the settings, with its test examples: `held_out` puts others there."""
     if settings.validation and parts > 1:
         raise ValueError("--validation is for one process: leave it out, or train with one")
-    dataset = load_dataset(settings.data, part=part, parts=parts)
-    return dataset.held_out(settings.validation) if settings.validation else dataset
+    return load_dataset(settings.data, part=part, parts=parts, **data_options(asdict(settings)))
+
+
+def held_out(settings: Training, dataset: Dataset) -> Dataset:
+    """The data set with the examples that --validation holds out as its test examples; with --split time the last."""
+    if not settings.validation:
+        return dataset
+    return dataset.held_out(settings.validation, last=settings.split == "time")
+
+
+def batch_size_for(settings: Training | Compare, dataset: Dataset) -> int:
+    """The batch size of the settings, or all examples of a table or of folders of pictures if they are fewer."""
+    return settings.batch_size if dataset.preprocessing is None else min(settings.batch_size, len(dataset.train))
+
+
+def data_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `load_dataset` in settings, or in the contents of config.json, that were given."""
+    given = {name: settings.get(name) for name in DATA_OPTIONS}
+    size = given.pop("image_size")
+    return {name: value for name, value in (given | {"size": size}).items() if value is not None}
 
 
 def augment_of(settings: Training, dataset: Dataset) -> Augment | None:
@@ -43,6 +63,17 @@ def augment_of(settings: Training, dataset: Dataset) -> Augment | None:
     augment = partial(shifted, shape=dataset.image_shape, pixels=settings.shift)
     augment(dataset.train.inputs[:1], (0,))  # which refuses a negative number now
     return augment
+
+
+def model_for(settings: Problem, dataset: Dataset) -> Model:
+    """The model of the settings, with the output and the cost that suit the data if they are not given."""
+    table = dataset.preprocessing is not None and dataset.preprocessing.columns != ()
+    output, cost = settings.output, settings.cost
+    if output is None:
+        output = ("softmax" if table else "sigmoid") if dataset.has_classes else "identity"
+    if cost is None:
+        cost = "cross_entropy" if table and output in ("softmax", "sigmoid") else "quadratic"
+    return model_of(settings.hidden, output, cost)
 
 
 def model_of(hidden: str, output: str, cost: str) -> Model:

@@ -63,7 +63,8 @@ def parse(arguments: Sequence[str] | None = None) -> Any:
     if kind is Train or kind is Sweep:
         if "resume" in given:
             return replace(_kept(given["resume"], kind), **given)
-        return replace(config.preset(kind, given.get("preset", "lesson")), **given)
+        usual = "table" if given.get("target") else "lesson"
+        return replace(config.preset(kind, given.get("preset", usual)), **given)
     both = [setting for setting in given if kind is Compare and "run" in given and hasattr(Problem, setting)]
     if both:
         raise ValueError(f"{given['run']} has its own {', '.join(both)}: leave out --{' --'.join(both)}, or --run")
@@ -128,6 +129,8 @@ def _flag(field: Field) -> str:
 def _options(hint: Any) -> dict[str, Any]:
     """Options of `add_argument` for a type."""
     origin, of = get_origin(hint), get_args(hint)
+    if of == (int, float):
+        return {"type": _number, "metavar": "NUMBER"}
     if origin in (Union, UnionType):  # of a type and None
         return _options(of[0])
     if origin is tuple:
@@ -137,6 +140,10 @@ def _options(hint: Any) -> dict[str, Any]:
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     return {"type": hint, "metavar": hint.__name__.upper()}
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.isdigit() else float(text)
 
 
 def _help_texts() -> dict[tuple[str, str], str]:

@@ -2,13 +2,13 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 ActivationName = Literal["sigmoid", "relu", "leaky_relu", "tanh", "silu", "identity", "softmax"]
 CostName = Literal["quadratic", "cross_entropy"]
-PresetName = Literal["lesson", "sixteen", "ninety-eight", "nielsen"]
+PresetName = Literal["lesson", "sixteen", "ninety-eight", "nielsen", "table"]
 RuleName = Literal[
     "manual", "automatic", "feedback_alignment", "direct_feedback_alignment", "sign_symmetric", "suggested_activations"
 ]
@@ -37,17 +37,42 @@ class Problem:
     """A network and the data it learns."""
 
     data: str = "mnist"
-    """Data to learn: mnist, which is inside the package; a directory of four IDX files, raw or gzipped; an .npz file
-    with x_train, y_train, x_test and y_test, whose x are images or any floats, and whose y are class numbers or floats
-    to predict; or tfds:NAME[:CONFIG], an image classification set of TensorFlow Datasets."""
+    """Data to learn: mnist, which is inside the package; a table, .csv, .tsv, .parquet or .feather, with --target; a
+    directory with a folder of pictures for each class; a directory of four IDX files, raw or gzipped; an .npz file with
+    x and y, or x_train, y_train, x_test and y_test, whose x are images or any floats, and whose y are class numbers or
+    floats to predict; or tfds:NAME[:CONFIG], an image classification set of TensorFlow Datasets."""
+    target: str | None = None
+    """Of a table: the column to predict."""
+    task: Literal["classification", "regression"] | None = None
+    """Of a table: whether to predict classes or numbers. If not given: classes for text, for yes and no, and for
+    integers of at most 20 different values; else numbers."""
+    ignore: tuple[str, ...] | None = None
+    """Of a table: columns not to predict from."""
+    scaling: Literal["robust", "standard", "none"] | None = None
+    """Of a table: how columns of numbers are scaled. robust: by median and quartiles, and outliers are drawn in.
+    standard: by mean and standard deviation. If not given: robust."""
+    test: str | None = None
+    """Of a table: another file of the same columns, to test with. If not given: some of the rows."""
+    test_fraction: float | None = None
+    """Which fraction of a table, of folders of pictures, or of x and y in an .npz file to test with. If not given:
+    0.2."""
+    split: str | None = None
+    """Which of them: random, with the same fraction of each class; time, the last ones; or the name of a column that
+    says train or test. If not given: random."""
+    image_size: tuple[int, ...] | None = None
+    """Height and width that the pictures in folders get, in pixels. If not given: 28 28."""
+    unreadable: Literal["stop", "skip"] | None = None
+    """Whether to stop at pictures that cannot be read, or to skip them. If not given: stop."""
     sizes: tuple[int, ...] = (0, 16, 16, 0)
     """Neurons in each layer. 0 for the first or the last layer: as many as the data need."""
     hidden: ActivationName = "sigmoid"
     """Activation function of the hidden layers."""
-    output: ActivationName = "sigmoid"
-    """Activation function of the last layer; identity for numbers of any size."""
-    cost: CostName = "quadratic"
-    """Cost of one example; training minimises its average."""
+    output: ActivationName | None = None
+    """Activation function of the last layer. If not given: softmax for the classes of a table, sigmoid for others,
+    identity for numbers."""
+    cost: CostName | None = None
+    """Cost of one example; training minimises its average. If not given: cross_entropy for the classes of a table, else
+    quadratic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +92,7 @@ class Training(Cached, Batches, Problem):
     preset: PresetName = "lesson"
     """Settings to start from. Other options change single ones. lesson: the network of the lessons and plain
     SGD. sixteen: the same sizes, trained as well as we can. ninety-eight: a wide hidden layer. nielsen: the network
-    and the settings of Nielsen's book."""
+    and the settings of Nielsen's book. table: two hidden layers of 128, early stopping; the default with --target."""
     epochs: int = 30
     """How often each training example is used."""
     schedule: Literal["constant", "cosine"] = "cosine"
@@ -83,8 +108,9 @@ class Training(Cached, Batches, Problem):
     """Whether initial weights have a standard deviation of 1, as in Nielsen's book, instead of 1/sqrt(inputs)."""
     shift: int = 0
     """Move each training image by up to this many pixels each way, anew in each epoch."""
-    validation: int = 0
-    """How many training examples to hold out and test with instead of the test examples: to choose settings by."""
+    validation: int | float = 0
+    """How many training examples to hold out and validate with after each epoch, instead of the test examples: to
+    choose settings by. Below 1: which fraction of them."""
     out: Path | None = None
     """Directory to keep the run in, new or empty. If not given: a new one in runs/."""
     resume: Path | None = None
@@ -103,9 +129,16 @@ class Train(Training):
     """The backward pass written by hand, jax.grad, or another rule of mlp_jax.gradients.rules."""
     step: float = 0.5
     """Step of suggested_activations; 0.5 makes it backpropagation."""
+    members: int = 1
+    """How many networks to train at once, from different initial parameters. The run is then a committee: the outputs
+    of its members are averaged. With --patience each member stops on its own."""
+    vary: bool = False
+    """Whether members also differ, at random, in learning rate (up to 5 times more or less), weight decay if there is
+    any (up to 100 times) and scale of the initial weights (up to 2 times). The quarter of them with the lowest cost of
+    the examples that --validation holds out is kept."""
     patience: int | None = None
-    """Stop after this many epochs without a better score on the examples that --validation holds out, and keep the
-    parameters of the best epoch. If not given: never stop early."""
+    """Stop after this many epochs without a lower cost of the examples that --validation holds out, and keep the
+    parameters of the best epoch. If not given: never stop early, but after 30 epochs with preset table."""
     angles: bool = False
     """Whether to show and log, after each epoch, the angle between the rule's gradient and the true one, in degrees,
     layer by layer, on 1,000 training examples."""
@@ -150,10 +183,15 @@ class Evaluate(OfRun, Cached):
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(OfRun, Cached):
-    """Ask a trained network which digits are in pictures of your own."""
+    """Ask a trained network for its answers: to pictures, or to the rows of a table."""
 
-    images: Annotated[tuple[Path, ...], "IMAGE..."]
-    """Image files of any kind, one digit in each."""
+    files: Annotated[tuple[Path, ...], "FILE..."]
+    """Image files of any kind, or one table with the columns that the network learned from."""
+    out: Path | None = None
+    """Of a table: a CSV file to write the answers to, one row for each. If not given: the first ten are printed."""
+    spread: bool = False
+    """Of a table, with a committee: whether to say how far its members' answers lie apart, as a standard deviation, and
+    of numbers between which bounds nine of ten true numbers are expected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,13 +256,16 @@ class Experiment(Cached):
     """For one-example and each-output: the number of the test image, from 0."""
 
 
+DATA_OPTIONS = ("target", "task", "ignore", "scaling", "test", "test_fraction", "split", "image_size", "unreadable")
+"""The settings that say how `data` are read; None if not given."""
+
 GROUPS = {
     "training": (
-        *("preset", "epochs", "learning_rate", "batch_size", "seed", "seeds", "own_batches"),
+        *("preset", "epochs", "learning_rate", "batch_size", "seed", "seeds", "own_batches", "members", "vary"),
         *("optimizer", "schedule", "weight_decay", "gradient", "step"),
     ),
     "network": ("sizes", "hidden", "output", "cost", "scale", "standard_normal"),
-    "data": ("data", "validation", "patience", "shift", "stream"),
+    "data": ("data", *DATA_OPTIONS, "validation", "patience", "shift", "stream"),
     "run": ("out", "resume", "checkpoint_every", "tensorboard", "angles", "cache"),
     "several devices and processes": (
         "devices",
@@ -266,6 +307,17 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
         "batch_size": 10,
         "standard_normal": True,
     },
+    "table": {
+        "sizes": (0, 128, 128, 0),
+        "hidden": "silu",
+        "optimizer": "adam",
+        "learning_rate": 0.003,
+        "weight_decay": 0.001,
+        "batch_size": 64,
+        "epochs": 200,
+        "validation": 0.15,
+        "patience": 30,
+    },
 }
 """The settings of each preset that differ from the defaults."""
 
@@ -274,7 +326,9 @@ Kind = TypeVar("Kind", bound=Training)
 
 def preset(kind: type[Kind], name: PresetName) -> Kind:
     """The settings of this name for a command, Train or Sweep."""
-    settings = dict(PRESETS[name], preset=name)
+    known = {field.name for field in fields(kind)}
+    settings: dict[str, Any] = {key: value for key, value in PRESETS[name].items() if key in known}
+    settings["preset"] = name
     if issubclass(kind, Sweep) and "learning_rate" in settings:
         settings["learning_rate"] = (settings["learning_rate"],)
     return kind(**settings)

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, DTypeLike, Float, Num
 
 from mlp_jax.network import Layer, Model, Params, as_inputs, check_params, feedforward, sizes_of
+from mlp_jax.scaling import Scaling
 
 if TYPE_CHECKING:
     import torch
@@ -20,25 +21,40 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def prediction_program(
-    params: Params, model: Model, platforms: Sequence[str] = PLATFORMS, dtype: DTypeLike = jnp.uint8
+    params: Params,
+    model: Model,
+    platforms: Sequence[str] = PLATFORMS,
+    dtype: DTypeLike = jnp.uint8,
+    scale_inputs: Scaling | None = None,
+    scale_targets: Scaling | None = None,
 ) -> export.Exported:
     """The prediction function as a program that holds the parameters and takes any number of examples.
 
+    params: of one network, or of a population, whose outputs are averaged.
     platforms: by their names in JAX; none of them needs to be on this machine.
     dtype: of the inputs: uint8, 0 to 255, which the program scales as training does, or floating point.
+    scale_inputs, scale_targets: what training did to inputs and targets. If given, the program takes inputs that are
+        not scaled, and gives its answers in the unit of the targets.
 
     Returns the function from inputs, (batch, n_in) of type `dtype`, to the activations of the last layer, (batch,
     n_out) in the type of the parameters; `.serialize()` gives its bytes, `.mlir_module()` its text. A program that has
     JAX alone runs them with `jax.export.deserialize(bytes).call(inputs)`. Raises ValueError for parameters that are no
     network, or another dtype.
     """
-    check_params(params)
+    several = params[0].weights.ndim == 3
+    one = jax.tree.map(lambda leaf: leaf[0], params) if several else params
+    check_params(one)
+    of_inputs, of_targets = jax.tree.map(lambda number: np.asarray(number, np.float32), (scale_inputs, scale_targets))
 
     @jax.jit
     def predict(inputs: Num[Array, "batch n_in"]) -> Float[Array, "batch n_out"]:
-        return feedforward(params, as_inputs(inputs, params), model)
+        scaled = inputs if of_inputs is None else of_inputs(inputs)
+        answer = jax.vmap(feedforward, (0, None, None)) if several else feedforward
+        outputs = answer(params, as_inputs(scaled, params), model)
+        outputs = outputs.mean(axis=0) if several else outputs
+        return outputs if of_targets is None else of_targets.undo(outputs)
 
-    inputs = jax.ShapeDtypeStruct((*export.symbolic_shape("batch"), sizes_of(params)[0]), dtype)
+    inputs = jax.ShapeDtypeStruct((*export.symbolic_shape("batch"), sizes_of(one)[0]), dtype)
     return export.export(predict, platforms=platforms)(inputs)
 
 

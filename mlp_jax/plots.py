@@ -20,7 +20,11 @@ from mlp_jax.data import Dataset
 from mlp_jax.network import Model, Params, as_inputs, feedforward
 from mlp_jax.training import EpochMetrics, Evaluation
 
-SCORES = {"test_accuracy": "test accuracy, %", "test_r2": "test R²"}
+SCORES = {
+    f"{part}_{score}": f"{part} {title}"
+    for part in ("test", "validation")
+    for score, title in (("accuracy", "accuracy, %"), ("r2", "R²"))
+}
 
 
 class ShownFigure(Figure):
@@ -59,20 +63,22 @@ def learning_curve(run: str | Path | Iterable[EpochMetrics]) -> Figure:
     if name is None or "loss" not in lines[0]:
         raise ValueError(f"{run} has {', '.join(lines[0])} for each epoch: expected the metrics of one run")
     x = np.array([line["epoch"] for line in lines])
+    part = name.partition("_")[0]
     loss, test_loss, score = (
-        np.array([line[key] for line in lines], float).T.reshape(-1, len(lines)) for key in ("loss", "test_loss", name)
+        np.array([line[key] for line in lines], float).T.reshape(-1, len(lines))
+        for key in ("loss", f"{part}_loss", name)
     )
     figure = ShownFigure(2.8)
     costs, scores = figure.subplots(1, 2)
     style = "" if len(lines) > 1 else "o"  # a line through one point is invisible
     for y, line, colour, label in (
         (loss, "-", figures.BLUE, "training, during the epoch"),
-        (test_loss, "--", figures.RED, "test, after it"),
+        (test_loss, "--", figures.RED, f"{part}, after it"),
     ):
         figures.band(costs, x, y, line + style, colour, label)
     costs.legend(fontsize="small")
     figures.name_axes(costs, "epoch", "cost", ylim=(0, None))
-    percent = name == "test_accuracy"
+    percent = name.endswith("accuracy")
     figures.band(scores, x, score * (100 if percent else 1), "-" + style, figures.BLUE, SCORES[name])
     figures.name_axes(scores, "epoch", SCORES[name])
     for panel in (costs, scores):
@@ -108,6 +114,27 @@ def confusion(found: Evaluation | Integer[np.ndarray, "n n"], class_names: Seque
     right = np.trace(counts) / max(counts.sum(), 1)
     title = f"{right:.2%} of {counts.sum():,} right"
     figures.name_axes(panel, "answer", "what it is", title, grid=False)
+    return figure
+
+
+def predicted_against_true(
+    predicted: Float[np.ndarray, " n"], true: Float[np.ndarray, " n"], name: str = "target"
+) -> Figure:
+    """A dot for each example: the number that was predicted over the true one. On the line they are equal.
+
+    predicted, true: (n,). name: of the numbers, for the axes.
+
+    >>> figure = predicted_against_true(np.array([1.0, 2.5]), np.array([1.0, 2.0]), "price")
+    >>> figure.axes[0].get_ylabel()
+    'price, predicted'
+    """
+    figure = ShownFigure(4.0, 4.4)
+    panel = figure.subplots()
+    ends = [min(predicted.min(), true.min()), max(predicted.max(), true.max())]
+    panel.plot(ends, ends, color="grey", linewidth=1)
+    panel.plot(true, predicted, ".", color=figures.BLUE, alpha=max(0.1, min(1.0, 300 / len(true))), markeredgewidth=0)
+    figures.name_axes(panel, f"{name}, true", f"{name}, predicted")
+    panel.set_aspect("equal")
     return figure
 
 

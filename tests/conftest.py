@@ -48,6 +48,12 @@ def float64():
 
 
 @pytest.fixture
+def an_epoch_a_call(monkeypatch):
+    """Small data train as large ones do, whose epochs are a call each."""
+    monkeypatch.setattr("mlp_jax.training.little.WORK", 0)
+
+
+@pytest.fixture
 def as_installed():
     """No runtime check of annotations, which the tests add: bad input meets the package's own errors."""
     jaxtyping.config.update("jaxtyping_disable", True)

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlp_jax import build, load_dataset
+from mlp_jax import Model, build, load_dataset
+from mlp_jax.build import model_for
 from mlp_jax.cli import COMMANDS, main, parse
 from mlp_jax.commands import compare
 from mlp_jax.config import PRESETS, Compare, Evaluate, Experiment, Predict, Sweep, Train, command_of, preset
@@ -69,7 +70,7 @@ BAD = {
     "evaluate missing": "missing is no run: there is no config.json in it",
     "evaluate full": "full is no run",
     "evaluate full twice": "unrecognized arguments: twice",
-    "predict full": "required: IMAGE...; see mlp-jax predict --help",
+    "predict full": "required: FILE...; see mlp-jax predict --help",
     "predict missing full/file": "missing is no run",
 }
 
@@ -110,9 +111,10 @@ def test_the_defaults_are_the_lessons():
         "mnist",
         (0, 16, 16, 0),
         "sigmoid",
-        "sigmoid",
+        None,
     )
-    assert (settings.cost, settings.epochs, settings.batch_size, settings.gradient) == ("quadratic", 30, 100, "manual")
+    assert (settings.cost, settings.epochs, settings.batch_size, settings.gradient) == (None, 30, 100, "manual")
+    assert model_for(settings, load_dataset()) == Model()
 
 
 def test_flags_reach_their_commands():
@@ -124,7 +126,7 @@ def test_flags_reach_their_commands():
         scale=(1.0, -0.5), sizes=(), own_batches=True
     )
     assert parse(["evaluate", "here"]) == Evaluate(directory=Path("here"))
-    pictures = Predict(directory=Path("here"), images=(Path("a.png"), Path("b.png")), cache=False)
+    pictures = Predict(directory=Path("here"), files=(Path("a.png"), Path("b.png")), cache=False)
     assert parse(["predict", "here", "--no-cache", "a.png", "b.png"]) == pictures
     assert parse(["compare", "--seed", "3", "--rules", "manual", "numerical"]) == Compare(
         seed=3, rules=("manual", "numerical")
@@ -185,7 +187,7 @@ def test_help_shows_every_setting_its_default_and_its_choices(capsys, monkeypatc
         output = capsys.readouterr()
         assert output.err == ""
         assert output.out.startswith(f"usage: mlp-jax {command} [options]")
-        named = {"directory": "DIR", "images": "IMAGE...", "name": "[NAME]"}
+        named = {"directory": "DIR", "files": "FILE...", "name": "[NAME]"}
         for field in fields(kind):
             shown = named.get(field.name, f"--{field.name.replace('_', '-')}")
             assert re.search(rf"^  {re.escape(shown)}[ ,]", output.out, re.MULTILINE)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from processes import assert_same_run, call, ended, environment, metrics_of
 
-from mlp_jax import init_params, load_dataset
+from mlp_jax import Model, evaluate, identity, init_params, load_dataset, tanh
 from mlp_jax.runs import Run, load_params
 
 WIDE = ["--sizes", 0, 12, 0, "--epochs", 1, "--batch-size", 60]
@@ -222,7 +222,7 @@ def test_weights_of_the_file_count(numbers_file, predicting, tmp_path):
 
 
 def test_numbers_that_the_output_cannot_give_are_refused_in_one_line(numbers_file, tmp_path, capsys):
-    assert call("train", "--data", numbers_file, "--out", tmp_path / "run") == 2
+    assert call("train", "--data", numbers_file, "--output", "sigmoid", "--out", tmp_path / "run") == 2
     err = capsys.readouterr().err
     assert "but the output activation gives 0 to 1: use the output activation identity" in err
     assert err.count("\n") == 1
@@ -234,10 +234,14 @@ def test_patience_keeps_the_best_epoch_and_a_run_that_stopped_early_stays_as_it_
     early = ["--patience", 2, "--checkpoint-every", 0, "--out", tmp_path / "early"]
     assert call(*command, "--epochs", 500, *early) == 0
     summary, lines = summary_of(capsys), metrics_of(tmp_path / "early")
-    scores = [line["test_r2"] for line in lines]
-    best = 1 + int(np.argmax(scores))
+    losses = [line["validation_loss"] for line in lines]
+    best = 1 + int(np.argmin(losses))
     assert len(lines) == best + 2 < 500
-    assert (summary["epoch"], summary["test_r2"], summary["of"]) == (best, max(scores), 200)
+    kept_line = lines[best - 1]
+    assert (summary["epoch"], summary["validation_r2"], summary["of"]) == (best, kept_line["validation_r2"], 100)
+    params = load_params(tmp_path / "early" / "params.safetensors")
+    model = Model(hidden=tanh, output=identity)
+    assert summary["test_r2"] == pytest.approx(evaluate(params, load_dataset(numbers_file).test, model).score)
     assert call(*command, "--epochs", best, "--out", tmp_path / "best") == 0
     kept = (tmp_path / "best" / "params.safetensors").read_bytes()
     assert (tmp_path / "early" / "params.safetensors").read_bytes() == kept

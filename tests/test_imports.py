@@ -18,12 +18,13 @@ MAY_IMPORT = {
     "network": JAX | {"activations", "costs"},
     "backward": JAX | {"activations", "network"},
     "gradients": JAX | {"numpy", "activations", "network", "backward"},
-    "data": JAX | {"numpy", "PIL", "platformdirs", "rich", "tensorflow_datasets", "network"},
+    "data": JAX | {"numpy", "PIL", "platformdirs", "pyarrow", "rich", "tensorflow_datasets", "network", "scaling"},
+    "scaling": JAX | {"numpy", "network"},
     "runs": JAX | {"numpy", "safetensors", "tensorboard", "activations", "costs", "network", "backward", "data"},
     "training": JAX | {"numpy", "optax", "rich", "network", "backward", "data", "gradients"},
     "rendezvous": set(),
     "distributed": {"jax", "numpy", "rendezvous", "training"},
-    "exchange": JAX | {"numpy", "torch", "network"},
+    "exchange": JAX | {"numpy", "torch", "network", "scaling"},
     "config": set(),
     "build": {"jax", "optax", "activations", "costs", "network", "backward", "config", "gradients", "data", "training"},
     "figures": {"jaxtyping", "matplotlib", "numpy"},
@@ -31,8 +32,12 @@ MAY_IMPORT = {
     "experiments": JAX | {"numpy", "matplotlib", "activations", "costs", "network", "backward", "config"}
     | {"gradients", "data", "figures", "build", "training"},
     "report": JAX | {"numpy", "PIL", "network", "data", "experiments", "runs", "training"},
-    "commands": {"jax", "numpy", "matplotlib", "optax", "PIL", "platformdirs", "rich", "config", "network", "backward"}
-    | {"gradients", "data", "distributed", "exchange", "experiments", "figures", "report", "runs", "build", "training"},
+    "commands": {"jax", "jaxtyping", "numpy", "matplotlib", "optax", "PIL", "rich", "config", "network", "backward"}
+    | {"gradients", "data", "distributed", "exchange", "experiments", "figures", "plots", "report", "runs", "build"}
+    | {"training", "programs"},
+    "programs": {"jax", "platformdirs"},
+    "sklearn": JAX | {"numpy", "scipy", "sklearn", "activations", "costs", "data", "network", "programs", "scaling"}
+    | {"training"},
     "cli": {"config"},
     "__main__": {"cli"},
     "__init__": {"lazy_loader"},

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_jax import Layer, Model, load_dataset
-from mlp_jax.build import augment_of, data_of, model_of, optimizer_of, sizes_for
+from mlp_jax import Layer, Model, load_dataset, quadratic
+from mlp_jax.build import augment_of, data_of, model_for, optimizer_of, sizes_for
 from mlp_jax.cli import main, parse
 from mlp_jax.config import PRESETS, Sweep, Train, preset
 from mlp_jax.data import Dataset, Examples
@@ -29,12 +29,12 @@ def test_a_preset_is_where_settings_begin():
 def test_a_preset_is_a_model_for_both_commands(name):
     for kind in (Train, Sweep):
         settings = preset(kind, name)
-        model = model_of(settings.hidden, settings.output, settings.cost)
+        model = model_for(settings, load_dataset())
         assert (model == Model()) == (name in ("lesson", "nielsen"))
 
 
 def test_the_network_of_sixteen_is_that_of_the_lessons():
-    assert (Train().sizes, Train().cost) == ((0, 16, 16, 0), "quadratic")
+    assert (Train().sizes, model_for(Train(), load_dataset()).cost) == ((0, 16, 16, 0), quadratic)
     assert not {"sizes", "cost"} & set(PRESETS["sixteen"])
 
 
@@ -65,7 +65,7 @@ def test_learning_rate_and_weight_decay_reach_the_optimiser():
 
 
 def test_held_out_examples_are_no_test_examples():
-    held = data_of(Train(validation=10_000))
+    held = data_of(Train(validation=10_000)).held_out(10_000)
     mnist = load_dataset()
     assert (len(held.train), len(held.test)) == (50_000, 10_000)
     both = np.concatenate([held.train.inputs, held.test.inputs])
@@ -83,7 +83,8 @@ def test_a_run_says_how_it_was_begun_and_resumes_so(tmp_path, capsys):
     out, small = tmp_path / "run", ["--sizes", "0", "2", "0", "--epochs", "1", "--batch-size", "5000"]
     assert main(["train", "--preset", "sixteen", *small, "--validation", "50000", "--out", str(out)]) == 0
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert summary["of"] == 50_000  # the examples held out
+    assert summary["of"] == 10_000  # the test examples
+    assert set(summary) == {"validation_accuracy", "test_accuracy", "wrong", "of", "seconds", "run"}
     config = Run.open(out).config
     assert (config["preset"], config["shift"], config["epochs"]) == ("sixteen", 1, 1)
     assert main(["train", "--resume", str(out), "--epochs", "2"]) == 0

@@ -16,10 +16,11 @@ import pytest
 from PIL import Image
 
 import mlp_jax
-from mlp_jax import init_params, load_dataset
+from mlp_jax import Model, init_params, load_dataset
 from mlp_jax.cli import COMMANDS, main, parse
 from mlp_jax.config import Train
 from mlp_jax.runs import Run
+from mlp_jax.runs.params import names_of
 
 ROOT = Path(mlp_jax.__file__).parents[1]
 READMES = [ROOT / "README.md", *sorted((ROOT / "mlp_jax").rglob("README.md")), ROOT / "scripts" / "README.md"]
@@ -45,7 +46,7 @@ def commands_of(text):
 
 def make_run(directory):
     """A run of an untrained network, and the program that predicts with it."""
-    run = Run.create(directory, dataclasses.asdict(Train()))
+    run = Run.create(directory, dataclasses.asdict(Train()) | names_of(Model()))
     run.save(init_params(jax.random.key(0)))
     assert main(["export", str(directory)]) == 0
 
@@ -83,7 +84,8 @@ def test_there_are_no_other_python_blocks():
 
 @pytest.mark.slow
 def test_the_first_readmes_commands_run_one_after_the_other(tmp_path):
-    """In an empty folder, but for a picture to predict."""
+    """In an empty folder, but for a picture to predict and a table to learn."""
+    write_houses(tmp_path / "houses.csv")
     digit = load_dataset("mnist").test.inputs[0].reshape(28, 28)
     Image.fromarray(255 - np.asarray(digit)).resize((200, 200)).save(tmp_path / "digit.png")
     (block,) = (text for language, text in FENCE.findall(TEXTS["README.md"]) if "source .venv/bin/activate" in text)
@@ -101,7 +103,7 @@ def test_the_first_readmes_commands_run_one_after_the_other(tmp_path):
 # What needs other machines or data, takes minutes, or is run by another test; and names of commands without arguments.
 ELSEWHERE = re.compile(
     r"--distributed|--coordinator|tfds:|WHAT|huge|--preset|--seeds 64|experiment (?!noise --run)|runs/(long|many)"
-    r"|members/|serve|--help|^(train|predict|report)$"
+    r"|members/|new\.|serve|--help|^(train|predict|report)$"
 )
 OF_FOLDERS = {command for name, text in TEXTS.items() if name != "README.md" for command in commands_of(text)}
 IN_SECONDS = sorted(command for command in OF_FOLDERS if not ELSEWHERE.search(" ".join(command)))
@@ -115,7 +117,27 @@ def folder(tmp_path_factory):
     random = np.random.default_rng(0)
     x, y = random.normal(size=(2, 2000, 4)).astype(np.float32)
     np.savez(folder / "houses.npz", x_train=x, y_train=x[:, :1] + 0.1 * y[:, :1], x_test=x, y_test=x[:, :1])
+    write_houses(folder / "houses.csv")
+    kinds = random.choice(["Adelie", "Gentoo"], 100)
+    rows = (f"{kind},{200 + 20 * (kind == 'Gentoo') + random.normal(0, 5):.0f}" for kind in kinds)
+    (folder / "penguins.csv").write_text("\n".join(["species,flipper_length_mm", *rows]) + "\n")
+    for kind in ("cat", "dog"):
+        (folder / "photos" / kind).mkdir(parents=True)
+        for number in range(60):
+            image = Image.fromarray(random.integers(0, 256, (20, 30, 3), np.uint8))
+            image.save(folder / "photos" / kind / f"{number}.jpg")
     return folder
+
+
+def write_houses(path):
+    """A table whose column price follows from the others."""
+    random = np.random.default_rng(0)
+    rows = [
+        (round(size, 1), city)
+        for size, city in zip(random.uniform(20, 200, 200), random.choice(["Oslo", "Rome"], 200), strict=True)
+    ]
+    lines = [f"{size},{city},{3000 * size + 50_000 * (city == 'Rome'):.0f}" for size, city in rows]
+    path.write_text("\n".join(["size,city,price", *lines]) + "\n")
 
 
 @pytest.mark.slow

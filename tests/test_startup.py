@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import pytest
 
-from mlp_jax.commands.shared import delete_oldest, keep_programs
+from mlp_jax.programs import delete_oldest, keep_programs
 
 # The command line, then what JAX says of its cache, and what was imported.
 COUNTED = """
@@ -60,7 +60,7 @@ def test_programs_are_kept_where_the_user_keeps_caches_and_give_the_same_bits(un
     assert cold["cache_misses"] >= 5
     programs = kept(cache)
     assert set(programs.values()) == {cache / "mlp_jax" / "programs" / "threads-1"}
-    assert any(name.startswith("jit_train_epoch-") for name in programs)
+    assert any(name.startswith("jit_train_epochs-") for name in programs)
     warm, _ = start(digits_file, cache, tmp_path / "warm")
     assert warm["cache_hits"] == warm["compile_requests_use_cache"] >= 5
     assert "cache_misses" not in warm
@@ -96,7 +96,7 @@ def test_a_disk_that_fills_up_is_no_hindrance_nor_what_it_leaves_behind(uncached
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
     start(digits_file, cache, tmp_path / "full", limited)
     cut = [name for name, directory in kept(cache).items() if (directory / name).stat().st_size == limit]
-    assert any(name.startswith("jit_train_epoch-") for name in cut)
+    assert any(name.startswith("jit_train_epochs-") for name in cut)
     start(digits_file, cache, tmp_path / "after")
     for name in ("full", "after"):
         assert (tmp_path / name / "params.safetensors").read_bytes() == uncached

@@ -68,6 +68,15 @@ def test_a_sweep_that_is_killed_ends_as_if_it_never_was(digits_file, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_committee_that_is_killed_ends_as_if_it_never_was(numbers_file, tmp_path):
+    settings = ["--members", 4, "--output", "identity", "--validation", 0.2, "--patience", 900, "--vary"]
+    command = ["train", "--data", numbers_file, *NETWORK, *settings, *OFTEN, *CONSTANT, "--epochs", 1000]
+    kill_and_resume(command, tmp_path / "killed", 3, np.random.default_rng(2))
+    assert call(*command, "--out", tmp_path / "whole") == 0
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
+
+
+@pytest.mark.slow
 def test_several_processes_that_are_killed_end_as_if_they_never_were(train, tmp_path):
     command = [*train, *OFTEN, "--epochs", 20]
 
@@ -158,7 +167,7 @@ def test_the_last_few_checkpoints_and_the_best_are_kept(run):
     assert {path.name for path in (run / "checkpoints").iterdir()} == {f"{n}.safetensors" for n in (4, 5, 6, best)}
     with safe_open(run / "checkpoints" / "6.safetensors", framework="np") as file:
         facts = json.loads(file.metadata()["checkpoint"])["facts"]
-    assert facts["best"] == {"epoch": best, "score": max(accuracies)}
+    assert facts["score"] == accuracies[-1]
 
 
 def test_more_epochs_may_be_asked_for(trained, run, capsys):

@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mlp_jax import figures
-from mlp_jax.commands.shared import dataset_of, keep_programs, make_console, open_run, print_json
+from mlp_jax.commands.shared import dataset_of, make_console, open_run, print_json
 from mlp_jax.config import Experiment
 from mlp_jax.data import Dataset, load_dataset
 from mlp_jax.experiments import EXPERIMENTS, claim_of
 from mlp_jax.experiments.subject import SEEDS, SIZES, Subject, lesson_networks
 from mlp_jax.network import sizes_of
+from mlp_jax.programs import keep_programs
 from mlp_jax.runs import RunError
 from mlp_jax.runs.files import UNFINISHED, replace_file
 from mlp_jax.training import init_population, use_cores_for_members
@@ -55,6 +56,8 @@ class Material:
         if self._run is None:
             return lesson_networks(self.dataset)._replace(image=self._image)
         run, model, params = self._run
+        if run.config.get("members", 1) > 1:
+            raise RunError(f"{run.directory} is a committee: experiments are about a network and how it was trained")
         sizes, seed, scale = sizes_of(params), run.config.get("seed"), run.config.get("scale", 1.0)
         if not isinstance(seed, int) or not isinstance(scale, float | int):
             raise RunError(f"{run.directory / 'config.json'} does not say what the parameters were before training")

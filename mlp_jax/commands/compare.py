@@ -1,17 +1,20 @@
 """The command that compares gradients with those of jax.grad."""
 
+from dataclasses import asdict, replace
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from mlp_jax import training
-from mlp_jax.build import model_of, rule_of, sizes_for
-from mlp_jax.commands.shared import dataset_of, keep_programs, open_run, print_json
+from mlp_jax.build import batch_size_for, data_options, model_for, rule_of, sizes_for
+from mlp_jax.commands.shared import dataset_of, notes_said, open_run, print_json
 from mlp_jax.config import Compare
 from mlp_jax.data import Dataset, load_dataset
 from mlp_jax.gradients.compare_rules import compare_rules
 from mlp_jax.gradients.numerical import numerical_gradient
 from mlp_jax.network import Model, Params, as_inputs, as_targets, init_params, loss, sizes_of
+from mlp_jax.programs import keep_programs
 
 
 def compare(settings: Compare) -> int:
@@ -21,6 +24,7 @@ def compare(settings: Compare) -> int:
         params, model, dataset, data = _network_to_compare(settings)
         params, sizes = jax.tree.map(lambda leaf: jnp.asarray(leaf, settings.dtype), params), sizes_of(params)
         order = training.epoch_order(settings.seed, 0, len(dataset.train))
+        settings = replace(settings, batch_size=batch_size_for(settings, dataset))
         batch = dataset.train.rows(order[: settings.batch_size])
         inputs, targets = as_inputs(batch.inputs, params), as_targets(batch.targets, params)
         numerical = {}
@@ -48,9 +52,10 @@ def _network_to_compare(settings: Compare) -> tuple[Params, Model, Dataset, str]
         run, model, params = open_run(settings.run)
         data, dataset, sizes = run.config["data"], dataset_of(run, params), sizes_of(params)
     else:
-        model, params = model_of(settings.hidden, settings.output, settings.cost), None
-        data, dataset = settings.data, load_dataset(settings.data)
+        with notes_said():
+            data, dataset = settings.data, load_dataset(settings.data, **data_options(asdict(settings)))
+        model, params = model_for(settings, dataset), None
         sizes = sizes_for(settings.sizes, dataset)
-    plan = training.Plan(model, optax.identity(), settings.batch_size)
+    plan = training.Plan(model, optax.identity(), batch_size_for(settings, dataset))
     training.check_training(sizes, dataset, plan, 1, settings.seed)
     return params or init_params(jax.random.key(settings.seed), sizes), model, dataset, data

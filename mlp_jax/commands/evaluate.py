@@ -1,38 +1,97 @@
 """The command that shows how well a run does."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from rich.table import Table
 
 from mlp_jax import training
-from mlp_jax.commands.shared import dataset_of, keep_programs, make_console, open_run, print_json
+from mlp_jax.commands.scores import same_answer, scores_in_words, scores_of, unit_of
+from mlp_jax.commands.shared import as_committee, dataset_of, make_console, open_run, print_json
 from mlp_jax.config import Evaluate
+from mlp_jax.data import Dataset
+from mlp_jax.network import Model
+from mlp_jax.programs import keep_programs
+from mlp_jax.runs import Run
+from mlp_jax.training import evaluate_committee, half_widths, outputs_of_members
+
+FIGURE = "predictions.png"
 
 
 def evaluate(settings: Evaluate) -> int:
-    """Show score and cost of a run on the test examples and, for classes, the confusion matrix."""
+    """Show scores and cost of a run on the test examples, and draw the numbers that it predicts."""
     keep_programs(settings.cache)
-    run, model, params = open_run(settings.directory)
+    run, model, params = open_run(settings.directory, committee=True)
     dataset = dataset_of(run, params)
-    result = training.evaluate(params, dataset.test, model)
-    known = {"of": len(dataset.test), "cost": round(result.loss, 6)}
+    members = outputs_of_members(as_committee(params), dataset.test.inputs, model)
+    outputs, several = members.mean(axis=0), params[0].weights.ndim == 3
+    result = (evaluate_committee if several else training.evaluate)(params, dataset.test, model)
+    known = {"of": len(dataset.test), "cost": round(result.loss, 6)} | ({"members": len(members)} if several else {})
+    scores = scores_of(result, unit_of(dataset))
+    if dataset.preprocessing is not None:
+        baseline = scores_of(same_answer(dataset), unit_of(dataset))
+        known |= {name.replace("test", "baseline"): number for name, number in baseline.items()}
     if result.confusion is None:
-        print_json(test_r2=result.score, test_rmse=result.rmse, **known)
-        return 0
-    make_console().print(_table(result.confusion, dataset.class_names or range(dataset.n_out)))
-    print_json(test_accuracy=result.score, wrong=result.wrong, **known)
+        known |= _numbers(run, dataset, outputs) | _coverage(dataset, members)
+    else:
+        names = dataset.class_names or tuple(map(str, range(dataset.n_out)))
+        make_console().print(_table(result.confusion, names))
+        known |= {"wrong": result.wrong} | _probabilities(model, dataset, outputs)
+    if dataset.preprocessing is not None:
+        print(scores_in_words(scores | known, dataset))
+    print_json(**scores, **known)
     return 0
 
 
-def _table(confusion: np.ndarray, names: Iterable[object]) -> Table:
-    """The confusion matrix, and how many examples of each class are right."""
+def _numbers(run: Run, dataset: Dataset, outputs: np.ndarray) -> dict[str, float | str]:
+    """The mean absolute error, and the picture of predicted against true numbers of the first output."""
+    true = dataset.test.targets.astype(np.float64)
+    error = float(np.abs(outputs - true).mean() * unit_of(dataset))
+    kept = dataset.preprocessing
+    if kept is not None:
+        outputs, true = kept.numbers(outputs)[:, None], kept.numbers(true)[:, None]
+    from mlp_jax import plots  # here, because it imports Matplotlib
+
+    path = run.directory / FIGURE
+    name = kept.target if kept is not None and kept.target else "target"
+    plots.predicted_against_true(outputs[:, 0], true[:, 0], name).savefig(path, dpi=150)
+    return {"test_mae": error, "figure": str(path)}
+
+
+def _coverage(dataset: Dataset, members: np.ndarray) -> dict[str, float]:
+    """Of a committee, how many test examples lie within the bounds that predict --spread gives, which are to be 0.9."""
+    margin = None if dataset.preprocessing is None else dataset.preprocessing.interval
+    if margin is None:
+        return {}
+    errors = np.abs(members.mean(axis=0) - dataset.test.targets)
+    return {"interval_coverage": round(float(np.mean(errors <= half_widths(members, margin))), 4)}
+
+
+def _probabilities(model: Model, dataset: Dataset, outputs: np.ndarray) -> dict[str, float]:
+    """Log loss and calibration, if the outputs can be probabilities."""
+    if model.output.range[0] < 0:
+        return {}
+    probabilities, classes = training.as_probabilities(outputs), dataset.test.targets
+    return {
+        "log_loss": round(training.log_loss(probabilities, classes), 6),
+        "calibration_error": round(training.calibration_error(probabilities, classes), 6),
+    }
+
+
+def _table(confusion: np.ndarray, names: Sequence[str]) -> Table:
+    """The confusion matrix, with the recall of each class at the end of its row and the precision below its column."""
     table = Table(title="Examples of each class (rows) by the network's answer (columns)", padding=(0, 0, 0, 1))
     table.add_column("")
     for name in names:
-        table.add_column(str(name), justify="right", no_wrap=True, min_width=4)
-    table.add_column("right", justify="right")
-    for label, (name, row) in enumerate(zip(names, confusion, strict=True)):
-        counts = [str(count) if count else "·" for count in row]
-        table.add_row(str(name), *counts, f"{row[label] / max(row.sum(), 1):.1%}")
+        table.add_column(name, justify="right", no_wrap=True, min_width=4)
+    table.add_column("recall", justify="right")
+    right = np.diag(confusion)
+    recalls, precisions = (  # of a class that no example is of, or no answer, there is none
+        [f"{fine / of:.1%}" if of else "-" for fine, of in zip(right, confusion.sum(axis=axis), strict=True)]
+        for axis in (1, 0)
+    )
+    for name, row, recall in zip(names, confusion, recalls, strict=True):
+        table.add_row(name, *(str(count) if count else "·" for count in row), recall)
+    table.add_section()
+    table.add_row("precision", *precisions, "")
     return table

@@ -13,7 +13,11 @@ from mlp_jax.runs import Checkpoints, Run
 from mlp_jax.runs.run import METRICS
 from mlp_jax.training import DivergenceError, EpochMetrics, TrainState
 
-TITLES = {"test_accuracy": "test accuracy", "test_r2": "test R^2"}
+TITLES = {
+    f"{part}_{score}": f"{part} {title}"
+    for part in ("test", "validation")
+    for score, title in (("accuracy", "accuracy"), ("r2", "R^2"))
+}
 """The scores, by their names in metrics.jsonl, as people read them."""
 
 
@@ -25,7 +29,9 @@ class Recorder:
     interrupted: returns the number of the signal that is to end training, the same in all processes, or 0.
     status: the exit status of the command.
     lines: the run's lines of metrics so far, those before it was resumed included.
-    best: epoch and score of the best epoch so far, those before it was resumed included.
+    best: epoch and cost of the epoch with the lowest cost of held-out examples so far, those before it was resumed
+        included.
+    keep: called before each checkpoint, to write what it cannot be resumed without.
     """
 
     run: Run | None
@@ -34,7 +40,8 @@ class Recorder:
     interrupted: Callable[[], int]
     status: int = 0
     lines: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Any] = field(default_factory=lambda: {"epoch": 0, "score": -math.inf})
+    best: dict[str, Any] = field(default_factory=lambda: {"epoch": 0, "loss": math.inf})
+    keep: Callable[[], Any] = lambda: None
     _last: dict[str, Any] = field(default_factory=dict)
 
     def resume(self, start: TrainState, needed: tuple[str, ...]) -> TrainState:
@@ -45,13 +52,14 @@ class Recorder:
         if self.run is None or self.checkpoints is None:
             return start
         state, self.lines, facts = last_state(self.run, self.checkpoints, self.config, start, needed)
-        self.best = facts.get("best", self.best)
+        kept = facts.get("best", self.best)
+        self.best = kept if "loss" in kept else self.best  # 0.2 kept the best score
         return state
 
     def after_epoch(self, state: TrainState, epoch: int, score: float, line: dict[str, Any]) -> bool:
         """Log a line of metrics, and keep a checkpoint if one is due. Returns whether a signal is to end training.
 
-        score: the highest, if there are several networks.
+        score: the highest, if there are several networks. line: of one network, it has its validation_loss.
         """
         self.lines.append(line)
         if self.run:
@@ -59,8 +67,8 @@ class Recorder:
         stopped = self.interrupted()
         self.status = 128 + stopped if stopped else 0
         self._last = {"state": state, "epoch": epoch, "score": score}
-        if score > self.best["score"]:
-            self.best = {"epoch": epoch, "score": score}
+        if (loss := line.get("validation_loss")) is not None and loss < self.best["loss"]:
+            self.best = {"epoch": epoch, "loss": loss}
         if self.checkpoints and self.checkpoints.due():
             self.save()
         return stopped > 0
@@ -69,6 +77,7 @@ class Recorder:
         """Keep the state after the last epoch, if any was trained here, unless it is kept already."""
         if self.checkpoints and self._last:
             # With other settings a state would be resumed to a wrong result.
+            self.keep()
             settings = {name: value for name, value in self.config.items() if name not in MAY_DIFFER}
             self.checkpoints.save(**self._last, facts={"best": self.best, "settings": settings})
 
@@ -109,19 +118,28 @@ def recording(
         warn(f"stopped after epoch {epoch}; mlp-jax {command} --resume {run.directory} continues")
 
 
-def as_line(metrics: EpochMetrics) -> dict[str, Any]:
-    """The metrics of one network as metrics.jsonl has them, with None for numbers that are not finite."""
-    numbers = {"loss": metrics.loss, "test_loss": metrics.test_loss}
-    numbers |= {score_name(metrics): metrics.score} | ({} if metrics.rmse is None else {"test_rmse": metrics.rmse})
+def part_of(config: Mapping[str, Any] | Training) -> str:
+    """What a run is scored on after each epoch, by its settings: "validation" examples, held out, or "test"."""
+    held_out = config.validation if isinstance(config, Training) else config.get("validation")
+    return "validation" if held_out else "test"
+
+
+def as_line(metrics: EpochMetrics, part: str, unit: float = 1.0) -> dict[str, Any]:
+    """The metrics of one network as metrics.jsonl has them, with None for numbers that are not finite.
+
+    part: what it is scored on. unit: what 1 of the target is in its unit, in which the root mean squared error is.
+    """
+    numbers = {"loss": metrics.loss, f"{part}_loss": metrics.test_loss, score_name(metrics, part): metrics.score}
+    numbers |= {} if metrics.rmse is None else {f"{part}_rmse": metrics.rmse * unit}
     finite = {name: float(number) if math.isfinite(number) else None for name, number in numbers.items()}
     return {"epoch": metrics.epoch, **finite, "seconds": metrics.seconds}
 
 
-def score_name(metrics: EpochMetrics) -> str:
-    """What the score is called: test_accuracy for classes, test_r2 for wanted outputs."""
-    return "test_accuracy" if metrics.rmse is None else "test_r2"
+def score_name(metrics: EpochMetrics, part: str) -> str:
+    """What the score is called: test_accuracy for classes, test_r2 for wanted outputs, or validation_ of both."""
+    return f"{part}_accuracy" if metrics.rmse is None else f"{part}_r2"
 
 
 def score_text(name: str, score: float) -> str:
     """A score for people: 95.12% of classes, 0.9512 of R^2."""
-    return f"{score:.2%}" if name == "test_accuracy" else f"{score:.4f}"
+    return f"{score:.2%}" if name.endswith("accuracy") else f"{score:.4f}"

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from mlp_jax.commands.shared import dataset_of, keep_programs, open_run, print_json
+from mlp_jax.commands.shared import dataset_of, open_run, print_json
 from mlp_jax.config import Report, command_of
+from mlp_jax.programs import keep_programs
 from mlp_jax.report import report as page_of
 from mlp_jax.runs.files import replace_file
 

@@ -41,7 +41,7 @@ def begin(settings: Training, config: Mapping[str, Any]) -> Run:
     return run
 
 
-def data_settings(data: str, dataset: Dataset) -> dict[str, str]:
+def data_settings(data: str, dataset: Dataset, test_file: str | None) -> dict[str, str]:
     """What a run's settings say of its data: where they are, from any directory, their kind, and a digest.
 
     The digest is the SHA-256 of all targets, weights and test inputs, and of every 60th training input: all would take
@@ -52,7 +52,8 @@ def data_settings(data: str, dataset: Dataset) -> dict[str, str]:
     digest = sha256(train.targets, train.weights, train.inputs[::60], test.targets, test.weights, test.inputs)
     where = data if named else os.path.abspath(data)
     kind = "classes" if dataset.has_classes else "numbers"
-    return {"data": where, "data_sha256": digest, "inputs": train.inputs.dtype.name, "targets": kind}
+    about = {"data": where, "data_sha256": digest, "inputs": train.inputs.dtype.name, "targets": kind}
+    return about if test_file is None else about | {"test": os.path.abspath(test_file)}
 
 
 def sha256(*arrays: np.ndarray | None) -> str:

@@ -4,8 +4,9 @@ import threading
 import webbrowser
 
 from mlp_jax.commands.report import made
-from mlp_jax.commands.shared import keep_programs, make_console
+from mlp_jax.commands.shared import make_console
 from mlp_jax.config import Serve
+from mlp_jax.programs import keep_programs
 from mlp_jax.report import serve as serve_page
 
 

@@ -1,60 +1,29 @@
 """Functions that several commands share."""
 
 import json
-import os
+import sys
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
-import platformdirs
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mlp_jax.build import model_of
-from mlp_jax.data import Dataset, load_dataset
+from mlp_jax.build import data_options, model_of
+from mlp_jax.data import Dataset, DataWarning, load_dataset
 from mlp_jax.network import Model, Params, sizes_of
 from mlp_jax.runs import Run, RunError
-
-PROGRAMS_BYTES = 2**28
-"""Size limit of the cache of programs: each new setting of a small network takes 30 to 130 kB."""
+from mlp_jax.runs.params import one_of
 
 
-def keep_programs(wanted: bool) -> None:
-    """Let JAX keep compiled programs in the user's cache directory for later runs, if wanted.
+def open_run(directory: Path, *, committee: bool = False) -> tuple[Run, Model, Params]:
+    """A run, its model and its parameters. Raises RunError for a directory that does not hold them.
 
-    A directory that JAX was given before, for example in JAX_COMPILATION_CACHE_DIR, stays in use. A program that cannot
-    be read or written is compiled again. Call this once the number of threads is settled.
+    committee: whether parameters may have a leading axis of members; if not, a committee's best member is taken.
     """
-    warns = jax.__version_info__ < (0, 10, 2)  # at length, on some processors, for every program in the cache
-    if warns or not wanted:
-        jax.config.update("jax_enable_compilation_cache", False)
-    elif jax.config.values["jax_compilation_cache_dir"] is None:
-        programs = platformdirs.user_cache_path("mlp_jax", appauthor=False) / "programs"
-        delete_oldest(programs, PROGRAMS_BYTES)
-        # A program is compiled for a number of threads, which is not part of JAX's cache key.
-        threads = os.environ.get("PJRT_NPROC", os.cpu_count())
-        jax.config.update("jax_compilation_cache_dir", str(programs / f"threads-{threads}"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # else only what takes more than 1 s
-        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # else a GPU must be able to write there
-        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
-
-
-def delete_oldest(programs: Path, most: int) -> None:
-    """Delete the oldest programs until the rest takes no more than `most` bytes.
-
-    JAX can do it too, but keeps nothing any more once it was interrupted between the two files of a program.
-    """
-    left = most
-    with suppress(OSError):  # another process may be deleting them as well
-        files = {file: file.stat() for file in programs.glob("*/*-cache")}
-        for file, about in sorted(files.items(), key=lambda item: item[1].st_mtime, reverse=True):
-            left -= about.st_size
-            if left < 0:
-                file.unlink()
-
-
-def open_run(directory: Path) -> tuple[Run, Model, Params]:
-    """A run, its model and its parameters. Raises RunError for a directory that does not hold them."""
     run = Run.open(directory)
     try:
         data, *names = (run.config[name] for name in ("data", "hidden", "output", "cost"))
@@ -63,7 +32,16 @@ def open_run(directory: Path) -> tuple[Run, Model, Params]:
         model = model_of(*names)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RunError(f"{run.directory / 'config.json'} does not describe data and a model ({error!r})") from error
-    return run, model, run.load()
+    params = run.load()
+    if params[0].weights.ndim == 3 and not committee:
+        print(f"mlp-jax: {run.directory} is a committee: this is about its best member", file=sys.stderr)
+        params = one_of(params)
+    return run, model, params
+
+
+def as_committee(params: Params) -> Params:
+    """The parameters with a leading axis of members: of one, if there was none."""
+    return params if params[0].weights.ndim == 3 else jax.tree.map(lambda leaf: leaf[None], params)
 
 
 def inputs_of(run: Run) -> str:
@@ -73,13 +51,31 @@ def inputs_of(run: Run) -> str:
 
 def dataset_of(run: Run, params: Params) -> Dataset:
     """The data that a run learned. Raises RunError if its network does not fit them, DatasetError if they are gone."""
-    dataset, sizes = load_dataset(run.config["data"]), sizes_of(params)
+    options, kept = data_options(run.config), run.preprocessing()
+    if kept is not None and kept.columns:
+        options["preprocessing"] = kept  # what new rows would teach is not what the network learned from
+    with notes_said():
+        dataset = load_dataset(run.config["data"], **options)
+    sizes = sizes_of(one_of(params))
     if (sizes[0], sizes[-1]) != (dataset.n_in, dataset.n_out):
         raise RunError(
             f"{run.directory} has a network {'-'.join(map(str, sizes))}, but its data have {dataset.n_in} inputs "
             f"and {dataset.n_out} outputs"
         )
     return dataset
+
+
+@contextmanager
+def notes_said() -> Iterator[None]:
+    """Within it, what is unusual in data is said on stderr, each thing once, in a line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        yield
+    for message in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, DataWarning)):
+        print(f"mlp-jax: {message}", file=sys.stderr)
+    for one in caught:
+        if not issubclass(one.category, DataWarning):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def make_console(quiet: bool = False) -> Console:
@@ -90,3 +86,17 @@ def make_console(quiet: bool = False) -> Console:
 def print_json(**values: object) -> None:
     """Print one line that a program can read."""
     print(json.dumps(values))
+
+
+def heading(config: dict[str, Any], params: Params, examples: int) -> str:
+    """The device, the network and the examples, for the first line that is printed."""
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    where = config["device"] if config["devices"] == 1 else f"{config['devices']} x {config['device']}"
+    sizes, batch_size = "-".join(map(str, config["sizes"])), config["batch_size"]
+    return f"{where}: {sizes}, {count:,} parameters, {examples:,} examples in batches of {batch_size}"
+
+
+def progress_bar(console: Console, alone: bool = True) -> Progress:
+    """A bar for the epochs, on a terminal. alone: whether no other process prints."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not (alone and sys.stdout.isatty()))

@@ -3,7 +3,7 @@
 import shutil
 import sys
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from typing import Any
 
@@ -12,14 +12,17 @@ import numpy as np
 from rich.live import Live
 from rich.table import Table
 
-from mlp_jax.build import augment_of, data_of, model_of, optimizer_of, sizes_for
-from mlp_jax.commands.recorder import TITLES, as_line, recording, score_name, score_text
+from mlp_jax.build import augment_of, batch_size_for, data_of, held_out, model_for, optimizer_of, sizes_for
+from mlp_jax.commands.recorder import TITLES, as_line, part_of, recording, score_name, score_text
 from mlp_jax.commands.resume import begin, check_lines, data_settings
-from mlp_jax.commands.shared import keep_programs, make_console, print_json
+from mlp_jax.commands.shared import make_console, notes_said, print_json
 from mlp_jax.config import Sweep
+from mlp_jax.data import Preprocessing
 from mlp_jax.figures import scores_by_setting
 from mlp_jax.network import Model
+from mlp_jax.programs import keep_programs
 from mlp_jax.runs import Run
+from mlp_jax.runs.params import names_of
 from mlp_jax.training import (
     EpochMetrics,
     Plan,
@@ -41,14 +44,17 @@ NOT_OF_A_MEMBER = ("seeds", "own_batches", "devices", "checkpoint_every")
 def sweep(settings: Sweep) -> int:
     """Train a network for each combination of settings, all at once, and keep each as a run of its own."""
     members = _members(settings)
-    dataset = data_of(settings)
+    with notes_said():
+        dataset = held_out(settings, data_of(settings))
+    preprocessing, part = dataset.preprocessing, part_of(settings)
+    settings = replace(settings, batch_size=batch_size_for(settings, dataset))
     sizes = sizes_for(settings.sizes, dataset)
     use_cores_for_members(len(members), sizes, settings.batch_size)
     keep_programs(settings.cache)
     devices = jax.devices()[: len(members)]
     mesh = jax.make_mesh((len(devices),), ("population",), devices=devices) if len(devices) > 1 else None
     steps = count_steps(settings.epochs, len(dataset.train), settings.batch_size)
-    model = model_of(settings.hidden, settings.output, settings.cost)
+    model = model_for(settings, dataset)
     plan = Plan(model, optimizer_of(settings, steps), settings.batch_size, mesh=mesh)
     padded = members + [members[-1]] * (-len(members) % len(devices))  # every device trains as many
     for member in members:
@@ -57,7 +63,7 @@ def sweep(settings: Sweep) -> int:
     params = init_population(of_each["seed"], sizes, of_each["scale"], standard_normal=settings.standard_normal)
     state = start_population(params, plan.optimizer, {"learning_rate": of_each["learning_rate"]})
     config = {**asdict(settings), "sizes": sizes, "device": devices[0].device_kind, "devices": len(devices)}
-    config |= data_settings(settings.data, dataset)
+    config |= data_settings(settings.data, dataset, settings.test) | names_of(model)
     for name in ("out", "resume", "cache"):
         del config[name]
     whole = begin(settings, config)
@@ -70,25 +76,25 @@ def sweep(settings: Sweep) -> int:
             state = recorder.resume(state, ("best", "seconds"))
             console.print(f"resuming after epoch {len(recorder.lines)} of {settings.epochs}")
         runs = _member_runs(whole, config, members, behind=len(recorder.lines))
-        last = _last_metrics(runs, recorder.lines)
+        last = _last_metrics(runs, recorder.lines, part)
         for number, run in enumerate([] if last else runs):
-            run.save(member_of(state.params, number), model)
+            run.save(member_of(state.params, number), model, preprocessing)
         seed = of_each["seed"] if settings.own_batches else settings.seed
         augment = augment_of(settings, dataset)
         running = epochs(state, dataset, plan, settings.epochs, seed, augment=augment, progress=False)
         for state, metrics in running:
             last = _metrics_of(metrics, slice(len(members)))  # without the padding
-            _keep(runs, state, last, model)
+            _keep(runs, state, last, model, preprocessing, part)
             stopped = recorder.after_epoch(state, last.epoch, last.spread[-1], _line_of_all(last))
             if sys.stdout.isatty():
-                live.update(_table(members, last, settings.epochs), refresh=True)
+                live.update(_table(members, last, settings.epochs, part), refresh=True)
             else:
-                console.print(_line(last, settings.epochs), soft_wrap=True)
+                console.print(_line(last, settings.epochs, part), soft_wrap=True)
             if stopped:
                 break
     if last:
-        console.print(_table(members, last, settings.epochs))
-    _print_results(members, runs, last, recorder.lines, whole)
+        console.print(_table(members, last, settings.epochs, part))
+    _print_results(members, runs, last, recorder.lines, whole, part)
     return recorder.status
 
 
@@ -120,24 +126,24 @@ def _member_runs(whole: Run, config: dict[str, Any], members: list[Member], behi
     ]
 
 
-def _last_metrics(runs: list[Run], lines: list[dict[str, Any]]) -> EpochMetrics | None:
+def _last_metrics(runs: list[Run], lines: list[dict[str, Any]], part: str) -> EpochMetrics | None:
     """The metrics of the last epoch in `lines`; lines of later epochs are deleted from the members."""
     if not lines:
         return None
     of_members = [run.rewind(len(lines))[-1] for run in runs]
     for run, line in zip(runs, of_members, strict=True):
-        check_lines(run, [line], ("loss", "test_loss"))
-    of_each = {
-        name: np.array([line.get(name) for line in of_members], np.float64)  # None is NaN
-        for name in ("loss", "test_loss", "test_accuracy", "test_r2", "test_rmse")
-    }
-    classes = "test_accuracy" in of_members[0]
+        check_lines(run, [line], ("loss", f"{part}_loss"))
+
+    def of_each(name: str) -> np.ndarray:
+        return np.array([line.get(name) for line in of_members], np.float64)  # None is NaN
+
+    classes = f"{part}_accuracy" in of_members[0]
     return EpochMetrics(
         lines[-1]["epoch"],
-        of_each["loss"],
-        of_each["test_loss"],
-        of_each["test_accuracy" if classes else "test_r2"],
-        None if classes else of_each["test_rmse"],
+        of_each("loss"),
+        of_each(f"{part}_loss"),
+        of_each(f"{part}_accuracy" if classes else f"{part}_r2"),
+        None if classes else of_each(f"{part}_rmse"),
         lines[-1]["seconds"],
     )
 
@@ -148,14 +154,21 @@ def _metrics_of(metrics: EpochMetrics, members: int | slice) -> EpochMetrics:
     return metrics._replace(**{name: value[members] for name, value in of_each.items()})
 
 
-def _keep(runs: list[Run], state: TrainState, metrics: EpochMetrics, model: Model) -> None:
+def _keep(
+    runs: list[Run],
+    state: TrainState,
+    metrics: EpochMetrics,
+    model: Model,
+    preprocessing: Preprocessing | None,
+    part: str,
+) -> None:
     """Log an epoch of each member, and keep the parameters of those that are finite."""
     params = jax.device_get(state.params)
     for number, run in enumerate(runs):
         own = _metrics_of(metrics, number)
         if not np.isnan(own.score):  # it has not diverged
-            run.save(member_of(params, number), model)
-        line = as_line(own)
+            run.save(member_of(params, number), model, preprocessing)
+        line = as_line(own, part, 1.0 if preprocessing is None else preprocessing.unit)
         del line["seconds"]
         run.log(line)
 
@@ -167,18 +180,18 @@ def _line_of_all(metrics: EpochMetrics) -> dict[str, Any]:
     return {"epoch": metrics.epoch} | known | {"seconds": metrics.seconds}
 
 
-def _line(metrics: EpochMetrics, epochs: int) -> str:
+def _line(metrics: EpochMetrics, epochs: int, part: str) -> str:
     """The line that is printed after an epoch if the output is no terminal."""
-    low, median, high = (score_text(score_name(metrics), score) for score in metrics.spread)
+    low, median, high = (score_text(score_name(metrics, part), score) for score in metrics.spread)
     return (
         f"epoch {metrics.epoch:>{len(str(epochs))}}   best {high}   median {median}   worst {low}   "
         f"{1e3 * metrics.seconds / len(metrics.score):.0f} ms a network"
     )
 
 
-def _table(members: list[Member], metrics: EpochMetrics, epochs: int) -> Table:
+def _table(members: list[Member], metrics: EpochMetrics, epochs: int, part: str) -> Table:
     """Best, median and worst of each learning rate and scale, over the seeds."""
-    name = score_name(metrics)
+    name = score_name(metrics, part)
     table = Table(title=f"{TITLES[name]} after epoch {metrics.epoch} of {epochs}")
     for heading in ("learning rate", "scale", "networks", "diverged", "worst", "median", "best"):
         table.add_column(heading, justify="right", no_wrap=heading in ("worst", "median", "best"))
@@ -193,16 +206,22 @@ def _table(members: list[Member], metrics: EpochMetrics, epochs: int) -> Table:
 
 
 def _print_results(
-    members: list[Member], runs: list[Run], last: EpochMetrics | None, lines: list[dict[str, Any]], whole: Run
+    members: list[Member],
+    runs: list[Run],
+    last: EpochMetrics | None,
+    lines: list[dict[str, Any]],
+    whole: Run,
+    part: str,
 ) -> None:
     """Draw the scores after the last epoch, and say which networks are the best and the worst."""
     best = None
     if last:
         by_setting = {name: [member[name] for member in members] for name in members[0]}
-        name = score_name(last)
-        shown = (100 * last.score, f"{TITLES[name]}, %") if name == "test_accuracy" else (last.score, TITLES[name])
+        name = score_name(last, part)
+        percent = name.endswith("accuracy")
+        shown = (100 * last.score, f"{TITLES[name]}, %") if percent else (last.score, TITLES[name])
         scores_by_setting(by_setting, *shown).savefig(whole.directory / FIGURE, dpi=150)
-        low, median, high = (score_text(score_name(last), score) for score in last.spread)
+        low, median, high = (score_text(name, score) for score in last.spread)
 
         def where(number: int) -> str:
             settings = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in members[number].items())

@@ -2,28 +2,39 @@
 
 import math
 import os
-import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mlp_jax.backward import GradientRule, backprop
-from mlp_jax.build import augment_of, data_of, learning_rate_of, model_of, optimizer_of, rule_of, sizes_for
-from mlp_jax.commands.recorder import TITLES, Recorder, as_line, recording, score_name, score_text
+from mlp_jax.build import (
+    augment_of,
+    batch_size_for,
+    data_of,
+    held_out,
+    learning_rate_of,
+    model_for,
+    optimizer_of,
+    rule_of,
+    sizes_for,
+)
+from mlp_jax.commands.committee import train_committee
+from mlp_jax.commands.recorder import TITLES, Recorder, as_line, part_of, recording, score_name, score_text
 from mlp_jax.commands.resume import begin, data_settings, sha256
-from mlp_jax.commands.shared import keep_programs, make_console, print_json
+from mlp_jax.commands.scores import print_result, scores_of, unit_of
+from mlp_jax.commands.shared import heading, make_console, notes_said, progress_bar
 from mlp_jax.config import Train
 from mlp_jax.data import Dataset, Examples
 from mlp_jax.distributed import Processes, processes_of, together
 from mlp_jax.network import Model, Params, as_inputs, as_targets, init_params
+from mlp_jax.programs import keep_programs
 from mlp_jax.runs import Run
+from mlp_jax.runs.params import names_of
 from mlp_jax.runs.snapshots import is_due, keep_snapshot, read_snapshots
 from mlp_jax.runs.tensorboard import EventWriter, check_tensorboard, deltas
 from mlp_jax.training import (
@@ -35,6 +46,7 @@ from mlp_jax.training import (
     count_steps,
     current_rate,
     epochs,
+    evaluate,
     evaluator,
     examples_in_chunk,
     training_sample,
@@ -45,12 +57,16 @@ SOME = 1_000
 """Training examples that angles and histograms of errors are measured on."""
 PLACES = ("out", "resume", "cache", "distributed", "coordinator", "num_processes", "process_id", "timeout")
 """Settings that say where a run takes place: its processes may differ in them."""
+OF_COMMITTEE = ("members", "vary")
+"""Settings of a committee, which one network does not keep."""
 AfterEpoch = Callable[[TrainState, EpochMetrics], dict[str, Any]]
 """A function that measures more after an epoch: further entries of its line of metrics."""
 
 
 def train(settings: Train) -> int:
-    """Train a network; print, log and keep every epoch. Returns the exit status."""
+    """Train a network, or a committee; print, log and keep every epoch. Returns the exit status."""
+    if settings.members != 1 or settings.vary:
+        return train_committee(settings)
     processes = processes_of(
         settings.distributed, settings.coordinator, settings.num_processes, settings.process_id, settings.timeout
     )
@@ -60,19 +76,23 @@ def train(settings: Train) -> int:
 
 def _train(settings: Train, processes: Processes) -> int:
     """One process's part. The first alone prints and keeps the run."""
-    dataset = data_of(settings, processes.index, processes.count)
+    with notes_said():
+        whole = data_of(settings, processes.index, processes.count)
+    dataset = held_out(settings, whole)
+    settings = replace(settings, batch_size=batch_size_for(settings, dataset))
+    model, part = model_for(settings, dataset), part_of(settings)
     sizes = sizes_for(settings.sizes, dataset)
     use_one_thread_if_small(sizes, settings.batch_size)
     keep_programs(settings.cache)
-    config = {name: value for name, value in asdict(settings).items() if name not in PLACES}
-    config |= {"sizes": sizes, "learning_rate": learning_rate_of(settings)}
+    config = {name: value for name, value in asdict(settings).items() if name not in (*PLACES, *OF_COMMITTEE)}
+    config |= {"sizes": sizes, "learning_rate": learning_rate_of(settings), **names_of(model)}
     if processes.count > 1:
         _check_same(processes, config, dataset, resuming=settings.resume is not None)
     processes.start()
     examples = processes.count * len(dataset.train)
     optimizer = optimizer_of(settings, count_steps(settings.epochs, examples, settings.batch_size))
     plan = Plan(
-        model_of(settings.hidden, settings.output, settings.cost),
+        model,
         optimizer,
         settings.batch_size,
         rule_of(settings.gradient, sizes, settings),
@@ -87,33 +107,35 @@ def _train(settings: Train, processes: Processes) -> int:
     params = init_params(jax.random.key(settings.seed), sizes, standard_normal=settings.standard_normal)
     if settings.tensorboard:
         check_tensorboard()
-    config |= data_settings(settings.data, dataset) | {"processes": processes.count}
+    config |= data_settings(settings.data, dataset, settings.test) | {"processes": processes.count}
     config |= {"device": jax.devices()[0].device_kind, "devices": devices}
     run = begin(settings, config) if processes.index == 0 else None
     console = make_console(quiet=run is None)
-    console.print(_heading(config, params, examples))
+    console.print(heading(config, params, examples))
     with (
         recording(settings, config, run, processes.max_over_processes) as recorder,
-        _progress(console, alone=processes.count == 1) as progress,
+        progress_bar(console, alone=processes.count == 1) as progress,
     ):
         state = TrainState.start(params, optimizer)
         if settings.resume:
-            state = processes.broadcast(recorder.resume(state, ("loss", "test_loss", "seconds")))
+            state = processes.broadcast(recorder.resume(state, ("loss", f"{part}_loss", "seconds")))
             console.print(f"resuming after epoch {int(state.epoch)} of {settings.epochs}")
         keepers = _keepers(settings, recorder, dataset, plan, state)
         task = progress.add_task("epochs", total=settings.epochs, completed=int(state.epoch))
         running = epochs(state, dataset, plan, settings.epochs, settings.seed, stream=stream, augment=augment)
         for state, metrics in () if _out_of_patience(settings, recorder) else running:
-            if run and (settings.patience is None or metrics.score > recorder.best["score"]):
-                run.save(state.params, plan.model_of(state))  # before the checkpoint, after which it would be missed
+            if run and (settings.patience is None or metrics.test_loss < recorder.best["loss"]):
+                # before the checkpoint, after which it would be missed
+                run.save(state.params, model, dataset.preprocessing)
             more = {name: value for keep in keepers for name, value in keep(state, metrics).items()}
-            stopped = recorder.after_epoch(state, metrics.epoch, metrics.score, as_line(metrics) | more)
-            console.print(_line(metrics, settings.epochs, examples, more.get("angles")), soft_wrap=True)
+            line = as_line(metrics, part, unit_of(dataset)) | more
+            stopped = recorder.after_epoch(state, metrics.epoch, metrics.score, line)
+            console.print(_line(metrics, settings.epochs, examples, part, more.get("angles")), soft_wrap=True)
             progress.advance(task)
             if stopped or _out_of_patience(settings, recorder):
                 break
     if run:
-        _print_summary(settings, recorder, dataset, run)
+        _print_summary(settings, recorder, whole, run, model)
     return recorder.status
 
 
@@ -159,7 +181,7 @@ def _keepers(settings: Train, recorder: Recorder, dataset: Dataset, plan: Plan, 
     if run is None:
         return keepers
     if int(start.epoch) == 0:
-        run.save(start.params, model)
+        run.save(start.params, model, dataset.preprocessing)
         keep_snapshot(run.directory, 0, start.params)
     else:
         read_snapshots(run.directory)  # damaged ones are refused before training, not in the middle of it
@@ -171,9 +193,8 @@ def _keepers(settings: Train, recorder: Recorder, dataset: Dataset, plan: Plan, 
 
     keepers += [snapshot, _training_score(dataset, plan, settings.epochs)]
     if settings.tensorboard:
-        keepers.append(
-            _events(run.directory, int(start.epoch), some, model, recorder.config["processes"] * len(dataset.train))
-        )
+        examples = recorder.config["processes"] * len(dataset.train)
+        keepers.append(_events(run.directory, int(start.epoch), some, model, examples, part_of(settings)))
     return keepers
 
 
@@ -188,17 +209,18 @@ def _training_score(dataset: Dataset, plan: Plan, epochs: int) -> AfterEpoch:
         if not is_due(metrics.epoch, epochs):
             return {}
         score = float(evaluation(state).score)
-        return {score_name(metrics).replace("test", "train"): score if math.isfinite(score) else None}
+        return {score_name(metrics, "train"): score if math.isfinite(score) else None}
 
     return measure
 
 
-def _events(directory: Path, epoch: int, some: Examples, model: Model, examples: int) -> AfterEpoch:
+def _events(directory: Path, epoch: int, some: Examples, model: Model, examples: int, part: str) -> AfterEpoch:
     """Writes each epoch, from the one after `epoch` on, into an event file for TensorBoard."""
     writer = EventWriter(directory, epoch)
 
     def events(state: TrainState, metrics: EpochMetrics) -> dict[str, Any]:
-        numbers = {name: number for name, number in as_line(metrics).items() if name not in ("epoch", "seconds")}
+        line = as_line(metrics, part)
+        numbers = {name: number for name, number in line.items() if name not in ("epoch", "seconds")}
         numbers |= {"examples_per_second": examples / metrics.seconds, "learning_rate": current_rate(state)}
         writer.write(metrics.epoch, numbers, jax.device_get(state.params), deltas(state.params, some, model))
         return {}
@@ -226,17 +248,9 @@ def _angles(model: Model, rule: GradientRule, some: Examples) -> AfterEpoch:
     return measure
 
 
-def _heading(config: dict[str, Any], params: Params, examples: int) -> str:
-    """The device, the network and the examples, for the first line that is printed."""
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    where = config["device"] if config["devices"] == 1 else f"{config['devices']} x {config['device']}"
-    sizes, batch_size = "-".join(map(str, config["sizes"])), config["batch_size"]
-    return f"{where}: {sizes}, {count:,} parameters, {examples:,} examples in batches of {batch_size}"
-
-
-def _line(metrics: EpochMetrics, epochs: int, examples: int, angles: list[float | None] | None) -> str:
+def _line(metrics: EpochMetrics, epochs: int, examples: int, part: str, angles: list[float | None] | None) -> str:
     """The line that is printed after an epoch."""
-    name = score_name(metrics)
+    name = score_name(metrics, part)
     line = (
         f"epoch {metrics.epoch:>{len(str(epochs))}}   cost {metrics.loss:.4f}   "
         f"{TITLES[name]} {score_text(name, metrics.score)}   {examples / metrics.seconds:>9,.0f} examples/s"
@@ -246,21 +260,21 @@ def _line(metrics: EpochMetrics, epochs: int, examples: int, angles: list[float 
     return f"{line}   angles " + " ".join("-" if angle is None else f"{angle:.1f}°" for angle in angles)
 
 
-def _progress(console: Console, alone: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not (alone and sys.stdout.isatty()))
+def _print_summary(settings: Train, recorder: Recorder, whole: Dataset, run: Run, model: Model) -> None:
+    """How the parameters that were kept, the last, or with --patience the best, do beside always the same answer.
 
-
-def _print_summary(settings: Train, recorder: Recorder, dataset: Dataset, run: Run) -> None:
-    """One line of JSON about the parameters that were kept: the last, or with --patience the best."""
-    lines = recorder.lines
-    kept: dict[str, Any] = {"test_accuracy" if dataset.has_classes else "test_r2": None}
+    The last line is JSON. whole: with the test examples, also if others were held out to validate with.
+    """
+    lines, part = recorder.lines, part_of(settings)
+    kept: dict[str, Any] = {f"{part}_accuracy" if whole.has_classes else f"{part}_r2": None}
     if lines:
         kept = lines[recorder.best["epoch"] - 1] if settings.patience else lines[-1]
-    found = {name: kept[name] for name in (*TITLES, "test_rmse") if name in kept}
-    if kept.get("test_accuracy") is not None and dataset.test.weights is None:
-        found["wrong"] = round((1 - kept["test_accuracy"]) * len(dataset.test))
+    found = {name: kept[name] for name in (*TITLES, f"{part}_rmse") if name in kept}
+    if part == "validation" and lines:
+        found |= scores_of(evaluate(run.load(), whole.test, model), unit_of(whole))
+    if found.get("test_accuracy") is not None and whole.test.weights is None:
+        found["wrong"] = round((1 - found["test_accuracy"]) * len(whole.test))
     if settings.patience and lines:
         found["epoch"] = kept["epoch"]
     seconds = round(sum(line["seconds"] for line in lines), 3)
-    print_json(**found, of=len(dataset.test), seconds=seconds, run=str(run.directory))
+    print_result(found, whole, of=len(whole.test), seconds=seconds, run=str(run.directory))

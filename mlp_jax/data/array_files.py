@@ -205,6 +205,16 @@ def read_dataset(arrays: Arrays, part: int, parts: int, class_names: tuple[str, 
             f"{arrays.test_inputs.shape}: one network cannot take inputs of different sizes"
         )
     examples = arrays.train_inputs.shape[0]
+    rows = rows_of_part(examples, part, parts)
+    train, of_train = read_examples(arrays.train_inputs, arrays.train_targets, arrays.train_weights, rows)
+    tests = range(arrays.test_inputs.shape[0])
+    test, of_test = read_examples(arrays.test_inputs, arrays.test_targets, arrays.test_weights, tests)
+    n_out = max(of_train, of_test) if class_names is None else len(class_names)
+    return Dataset(train, test, shape, class_names, n_out=n_out)
+
+
+def rows_of_part(examples: int, part: int, parts: int) -> range:
+    """Which training examples are one of several equal parts. Raises DatasetError if there is no such part."""
     if parts < 1 or examples % parts:
         raise DatasetError(
             f"{examples} training examples cannot be split into {parts} equal parts: let the number of parts, one "
@@ -212,9 +222,4 @@ def read_dataset(arrays: Arrays, part: int, parts: int, class_names: tuple[str, 
         )
     if not 0 <= part < parts:
         raise DatasetError(f"there is no part {part} of {parts}: expected 0 to {parts - 1}")
-    rows = range(part * examples // parts, (part + 1) * examples // parts)
-    train, of_train = read_examples(arrays.train_inputs, arrays.train_targets, arrays.train_weights, rows)
-    tests = range(arrays.test_inputs.shape[0])
-    test, of_test = read_examples(arrays.test_inputs, arrays.test_targets, arrays.test_weights, tests)
-    n_out = max(of_train, of_test) if class_names is None else len(class_names)
-    return Dataset(train, test, shape, class_names, n_out=n_out)
+    return range(part * examples // parts, (part + 1) * examples // parts)

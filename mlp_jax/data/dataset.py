@@ -2,12 +2,16 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
+from mlp_jax.data.split import stratified
 from mlp_jax.network import described
+
+if TYPE_CHECKING:
+    from mlp_jax.data.preprocessing import Preprocessing
 
 FLOATS = (np.float16, np.float32, np.float64)
 CLASSES = 2**20  # a larger class is damage or no class
@@ -22,6 +26,18 @@ class DatasetError(ValueError):
     ... except DatasetError as error:
     ...     print(str(error)[:55])
     train.targets are int64 of shape (1,) for 2 examples: e
+    """
+
+
+class DataWarning(UserWarning):
+    """Something unusual in the data, and what was done about it.
+
+    >>> import warnings
+    >>> from mlp_jax.data import load_table
+    >>> with warnings.catch_warnings(record=True, action="always") as caught:
+    ...     dataset = load_table({"id": [1, 2, 3, 4], "x": [0.1, 0.7, 0.2, 0.3], "y": [1.5, 2.5, 3.5, 4.5]}, "y")
+    >>> print(caught[0].message)
+    column id numbers the rows: left out
     """
 
 
@@ -77,6 +93,7 @@ class Dataset:
     class_names: of every class, from 0. feature_names: of the inputs, one for each column.
     n_out: how many outputs a network for these data has. If not given: one for each column of the targets or for each
         of class_names; without names, the largest class plus one.
+    preprocessing: how the inputs were made of a table or of pictures; None if they are what the file has.
 
     Raises DatasetError if the two parts or the names do not fit together, and for what `check_examples` refuses.
 
@@ -92,6 +109,7 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] | None = None
     n_out: int = 0
+    preprocessing: "Preprocessing | None" = None
 
     def __post_init__(self) -> None:
         check_examples(self.train, "train")
@@ -135,7 +153,7 @@ class Dataset:
         return n_out
 
     def __repr__(self) -> str:
-        parts = {name: value for name, value in vars(self).items() if value is not None}
+        parts = {name: value for name, value in vars(self).items() if value is not None and name != "preprocessing"}
         for name in ("class_names", "feature_names"):
             if len(parts.get(name, ())) > 10:
                 parts[name] = f"<{len(parts[name])} names>"
@@ -157,24 +175,24 @@ class Dataset:
             raise DatasetError(f"{count} training examples are asked for: expected 1 to {len(self.train)}")
         return replace(self, train=self.train.rows(slice(count)))
 
-    def held_out(self, count: int) -> "Dataset":
+    def held_out(self, count: int | float, *, last: bool = False) -> "Dataset":
         """The same data with `count` of the training examples in place of the test examples: to choose settings by.
 
-        Which ones depends on the number of examples, `count` and the classes alone. How many of a class are held out
-        is its proportion, rounded by the method of largest remainders. Raises DatasetError unless `count` leaves
-        examples on both sides.
+        count: how many; below 1, which fraction of all. Which ones depends on the number of examples, `count` and the
+        classes alone. How many of a class are held out is its proportion, rounded by the method of largest remainders.
+        last: whether the last ones are held out instead, of examples in order of time.
+
+        Raises DatasetError unless `count` leaves examples on both sides.
         """
         examples = len(self.train)
+        count = max(1, round(count * examples)) if 0 < count < 1 else int(count)
         if not 0 < count < examples:
             raise DatasetError(f"{count} training examples are to be held out: expected 1 to {examples - 1}")
-        order = np.random.default_rng(0).permutation(examples)
-        classes = self.train.targets[order] if self.has_classes else np.zeros(examples, int)
-        _, sizes = np.unique(classes, return_counts=True)
-        taken, remainders = np.divmod(count * sizes, examples)
-        taken[np.argsort(-remainders, kind="stable")[: count - taken.sum()]] += 1
-        by_class = np.split(order[np.argsort(classes, kind="stable")], np.cumsum(sizes)[:-1])
-        out = np.sort(np.concatenate([rows[:most] for rows, most in zip(by_class, taken, strict=True)]))
-        return replace(self, train=self.train.rows(np.setdiff1d(order, out)), test=self.train.rows(out))
+        if last:
+            kept, out = slice(examples - count), slice(examples - count, None)
+        else:
+            kept, out = stratified(examples, count, self.train.targets if self.has_classes else None)
+        return replace(self, train=self.train.rows(kept), test=self.train.rows(out))
 
 
 def check_dataset(dataset: Dataset) -> None:

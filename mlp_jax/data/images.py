@@ -80,10 +80,15 @@ def _brightness(image: Image.Image) -> Float[np.ndarray, "height width"]:
         if not np.isfinite(levels).all():
             raise ValueError("there are pixels that are not finite")
         return 255 * (levels - levels.min()) / max(np.ptp(levels), 1e-9)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("L"), np.float64)
+    return np.asarray(on_white(image).convert("L"), np.float64)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """The picture without transparency, on white paper."""
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
 def _framed(ink: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "28 28"]:

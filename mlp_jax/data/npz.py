@@ -12,31 +12,54 @@ from typing import cast
 
 from numpy.lib import format as npy
 
-from mlp_jax.data.array_files import Arrays, Stored, reading
-from mlp_jax.data.dataset import DatasetError
+from mlp_jax.data.array_files import Arrays, Stored, image_shape, read_examples, reading
+from mlp_jax.data.dataset import DatasetError, Examples
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 WEIGHTS = ("w_train", "w_test")
+WHOLE = ("x", "y")
 LONGEST = 10_000  # bytes of a header; that of an array of numbers has 118
 
 
 @contextmanager
 def opened_npz(path: Path, content: bytes | None = None) -> Iterator[Arrays]:
     """The arrays KEYS, and WEIGHTS if there are any, of the file at `path`. content: of the file, if in memory."""
-    with ExitStack() as stack:
-        with reading(str(path)):
-            file = stack.enter_context(path.open("rb") if content is None else BytesIO(content))
-            archive = stack.enter_context(zipfile.ZipFile(file))
-        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+    with _archive(path, content) as (stack, archive, members):
         if missing := [key for key in KEYS if key not in members]:
             raise DatasetError(
-                f"{path} has no {', no '.join(missing)}: expected the arrays {', '.join(KEYS)}, found "
+                f"{path} has no {', no '.join(missing)}: expected the arrays {', '.join(KEYS)}, or x and y; found "
                 f"{', '.join(list(members)[:10]) or 'none'}"
             )
         opened = {
             key: _open(stack, archive, members[key], path, content is None) for key in KEYS + WEIGHTS if key in members
         }
         yield Arrays(*(opened[key] for key in KEYS), *(opened.get(key) for key in WEIGHTS))
+
+
+def read_whole_npz(path: Path) -> tuple[Examples, tuple[int, int, int] | None] | None:
+    """The examples in the arrays x, y and, if it is there, w, and their shape if they are images.
+
+    None for a file with other arrays, which may be training and test examples.
+    """
+    with _archive(path) as (stack, archive, members):
+        if not {*WHOLE} <= members.keys() or {*KEYS} & members.keys():
+            return None
+        inputs, targets = (_open(stack, archive, members[key], path, True) for key in WHOLE)
+        weights = _open(stack, archive, members["w"], path, True) if "w" in members else None
+        shape = image_shape(inputs)
+        return read_examples(inputs, targets, weights, range(inputs.shape[0]))[0], shape
+
+
+@contextmanager
+def _archive(
+    path: Path, content: bytes | None = None
+) -> Iterator[tuple[ExitStack, zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+    """The archive in a file, and its members by the names of their arrays."""
+    with ExitStack() as stack:
+        with reading(str(path)):
+            file = stack.enter_context(path.open("rb") if content is None else BytesIO(content))
+            archive = stack.enter_context(zipfile.ZipFile(file))
+        yield stack, archive, {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
 
 
 def _open(stack: ExitStack, archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, on_disk: bool) -> Stored:

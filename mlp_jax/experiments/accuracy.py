@@ -26,7 +26,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from mlp_jax import figures
-from mlp_jax.build import augment_of, model_of, optimizer_of, sizes_for
+from mlp_jax.build import augment_of, model_for, optimizer_of, sizes_for
 from mlp_jax.config import Train, preset
 from mlp_jax.data import Dataset
 from mlp_jax.experiments.subject import Finding, SubjectError, check_classes, mesh_for
@@ -73,7 +73,7 @@ def train(settings: Train, dataset: Dataset, seeds: int) -> tuple[tuple[int, ...
     _, metrics = fit_population(
         init_population(range(seeds), sizes, standard_normal=settings.standard_normal),
         dataset,
-        model_of(settings.hidden, settings.output, settings.cost),
+        model_for(settings, dataset),
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         optimizer=optimizer_of(settings, steps),

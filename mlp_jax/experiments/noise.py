@@ -50,9 +50,14 @@ class Measurement(NamedTuple):
 def measure(subject: Subject) -> Measurement:
     """Show every network the same random images, each pixel evenly between 0 and 1, and the test images.
 
-    Raises SubjectError for outputs that are not from 0 to 1.
+    Raises SubjectError for inputs or outputs that are not from 0 to 1.
     """
     check_classes(subject.dataset)
+    shown = subject.dataset.test.inputs
+    if shown.dtype != np.uint8 and not 0 <= shown.min() <= shown.max() <= 1:
+        raise SubjectError(
+            f"this experiment needs images, of numbers from 0 to 1: inputs go from {shown.min():g} to {shown.max():g}"
+        )
     low, high = subject.model.output.range
     if low < 0 or high > 1:
         raise SubjectError(f"this experiment needs outputs from 0 to 1: those of this network go from {low} to {high}")

@@ -5,8 +5,10 @@ async function begin() {
   now.network = makeNetwork(FACTS, parameters);
   now.kept = copyOfLayers(now.network);
   images = await bytesOf(FACTS.images, true);
+  if (COLUMNS) images = new Float32Array(images.buffer);
   if (CHANNELS) document.documentElement.style.setProperty("--shape", `${WIDTH} / ${HEIGHT}`);
   beginDraw();
+  if (COLUMNS) beginTable();
   beginLights();
   beginNeuron();
   beginWants();

@@ -2,7 +2,7 @@
 
 const ALIGNED = 20; // outputs whose buttons stand above their columns
 
-const picked = () => now.picked ?? now.wanted;
+const picked = () => now.picked ?? (NUMBERS ? 0 : now.wanted);
 const AVENUES = ["its bias", "its weights", `activations of the ${layerName(LAST - 1)}, if they could be changed`];
 
 /* Columns side by side, a gap that is no number, and their sum: a row for each neuron before. */
@@ -20,13 +20,13 @@ function drawEach() {
   byId("picked").querySelectorAll("input")[j].checked = true;
   const named = (k) => sourceName(LAST, k);
   const summed = `Their sum: ${mostWanted(sum, named)}.`;
-  setText(byId("each-words"), `Most wanted by output ${j}: ${mostWanted(wanted[j].earlier, named)}. ${summed}`);
+  setText(byId("each-words"), `Most wanted by ${outputName(j)}: ${mostWanted(wanted[j].earlier, named)}. ${summed}`);
   drawAvenues(wanted[j], j);
 }
 
 /* Bias, weights, activations before: what the picked output wants of each, and what it would be good for. */
 function drawAvenues({ bias, weights, earlier, falls }, j) {
-  setText(byId("avenues-title"), `The three avenues of output ${j}`);
+  setText(byId("avenues-title"), `The three avenues of ${outputName(j)}`);
   setText(byId("slope"), slopeInWords(bias, j));
   const all = falls.reduce((sum, fall) => sum + fall, 0) || 1;
   byId("avenues")
@@ -48,7 +48,7 @@ function drawAvenues({ bias, weights, earlier, falls }, j) {
 function slopeInWords(bias, j) {
   const [a, z, nudge] = [outputsOf(now.pass)[j], now.pass.sums[LAST][j], wantedNow()[LAST].outputs[j]].map(inDigits);
   const { output, cost } = now.network;
-  const begins = `Output ${j} is ${a} and is to be ${j === now.wanted ? 1 : 0}.`;
+  const begins = `${capital(outputName(j))} is ${a} and is to be ${NUMBERS ? inDigits(now.wanted[j]) : j === now.wanted ? 1 : 0}.`;
   if (cost !== "quadratic")
     return `${begins} Its bias is to change by ${signed(bias)}: with cross-entropy, wanted minus activation, no slope.`;
   if (output === "softmax") return `${begins} Its bias is to change by ${signed(bias)}.`;
@@ -60,8 +60,8 @@ function slopeInWords(bias, j) {
 }
 
 function beginEach() {
-  byId("each").hidden = LAST === 0; // with no hidden layer, what it would want are other inputs
-  if (LAST === 0) return;
+  byId("each").hidden = LAST === 0 || CLASSES === 1; // with no hidden layer, what it would want are other inputs
+  if (byId("each").hidden) return;
   const before = layerName(LAST - 1);
   setText(byId("each-title"), `What each output wants of the ${before}, before it is added up`);
   setText(
@@ -74,7 +74,7 @@ function beginEach() {
       now.picked = j;
       changed("picked");
     });
-    byId("picked").append(element("label", {}, input, element("span", {}, String(j))));
+    byId("picked").append(element("label", {}, input, element("span", {}, nameOf(j))));
   }
   byId("each-columns").setAttribute("aria-label", `What each output wants of the ${before}`);
   byId("picked").append(element("div"), element("div", {}, "sum"));

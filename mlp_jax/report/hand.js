@@ -1,7 +1,7 @@
 /* What the network is given: the drawing pad, or a list of inputs where they are no image, and the test examples. */
 
 let pad = null;
-const PEN = CHANNELS === 1; // a pen has no colour: pictures with colours are looked at only
+const PEN = CHANNELS === 1 && !COLUMNS; // a pen has no colour: pictures with colours are looked at only
 
 function given(inputs, position = null) {
   now.inputs = inputs;
@@ -20,7 +20,8 @@ function show(position) {
 
 function showInputs() {
   if (PEN) pad.load(now.inputs.slice());
-  else if (CHANNELS) paintPixels(byId("pad"), now.inputs, WIDTH, HEIGHT);
+  else if (CHANNELS && !COLUMNS) paintPixels(byId("pad"), now.inputs, WIDTH, HEIGHT);
+  else if (COLUMNS) showColumns();
   else
     for (const input of byId("inputs").querySelectorAll("input"))
       input.value = now.inputs[Number(input.dataset.place)].toFixed(3);
@@ -30,8 +31,12 @@ function describeExample() {
   const { position } = now;
   if (position === null) return setText(byId("example"), "");
   const [label, answer] = [FACTS.labels[position], FACTS.answers[position]];
-  const verdict = label === answer ? "" : `; as it was kept, the network says ${answer}`;
-  setText(byId("example"), `Test example ${inEnglish(FACTS.indices[position])}: a ${label}${verdict}`);
+  const example = `Test example ${inEnglish(FACTS.indices[position])}`;
+  const kept = "as it was kept, the network says";
+  if (NUMBERS)
+    return setText(byId("example"), `${example}: ${answerInWords(label)}; ${kept} ${answerInWords(answer)}`);
+  const verdict = label === answer ? "" : `; ${kept} ${nameOf(answer)}`;
+  setText(byId("example"), `${example}: ${FACTS.classNames ? "" : "a "}${nameOf(label)}${verdict}`);
 }
 
 /* The answer for a screen reader, once the pen rests. */
@@ -41,7 +46,8 @@ function speakLater() {
   speaking = setTimeout(() => {
     const a = outputsOf(forwardPass(now.network, now.inputs));
     const best = brightest(a);
-    setText(byId("spoken"), `The network says ${best}: its output is ${inDigits(a[best])}.`);
+    const sure = NUMBERS ? "" : `: its output is ${inDigits(a[best])}`;
+    setText(byId("spoken"), `The network says ${NUMBERS ? answerInWords(a) : nameOf(best)}${sure}.`);
   }, 700);
 }
 
@@ -54,10 +60,10 @@ function following(positions, from, step) {
 
 function beginDraw() {
   if (PEN) beginPad();
-  else if (CHANNELS) showWithoutPen();
+  else if (CHANNELS && !COLUMNS) showWithoutPen();
   else beginInputs();
   const every = Array.from(FACTS.labels.keys());
-  const wrong = every.filter((position) => FACTS.answers[position] !== FACTS.labels[position]);
+  const wrong = NUMBERS ? farthest(every) : every.filter((position) => FACTS.answers[position] !== FACTS.labels[position]);
   let last = 0;
   const go = (positions, step) => {
     last = following(positions, now.position ?? last, step);
@@ -65,12 +71,21 @@ function beginDraw() {
   };
   byId("next").addEventListener("click", () => go(every.slice(0, FACTS.sample), 1));
   byId("previous").addEventListener("click", () => go(every.slice(0, FACTS.sample), -1));
+  if (NUMBERS) setText(byId("mistake"), "Next large error");
   byId("mistake").addEventListener("click", () => go(wrong, 1));
   byId("mistake").disabled = wrong.length === 0;
   byId("noise").addEventListener("click", () => {
+    if (COLUMNS) return fromColumns(randomValue);
     given(Float64Array.from({ length: PIXELS }, Math.random));
     showInputs();
   });
+}
+
+/* The twentieth of the rows whose numbers were predicted worst. */
+function farthest(positions) {
+  const error = (at) => sumOver(FACTS.labels[at], (label, j) => (label - FACTS.answers[at][j]) ** 2);
+  const worst = positions.slice().sort((one, other) => error(other) - error(one));
+  return worst.slice(0, Math.ceil(positions.length / 20)).sort((one, other) => one - other);
 }
 
 function beginPad() {
@@ -115,6 +130,12 @@ const INPUTS_LISTED = 500;
 function beginInputs() {
   byId("pad-place").hidden = byId("pen").hidden = true;
   byId("inputs-place").hidden = false;
+  byId("clear-inputs").addEventListener("click", () => {
+    if (COLUMNS) return fromColumns(middleOf);
+    given(new Float64Array(PIXELS));
+    showInputs();
+  });
+  if (COLUMNS) return beginColumns();
   const listed = Math.min(PIXELS, INPUTS_LISTED);
   const first = listed < PIXELS ? `, the first ${listed} of them here` : "";
   setText(byId("inputs-help"), `The data have no known height and width: ${PIXELS} inputs from 0 to 1${first}.`);
@@ -128,8 +149,4 @@ function beginInputs() {
     given(inputs);
   });
   byId("inputs").addEventListener("change", showInputs); // as it was taken, from 0 to 1
-  byId("clear-inputs").addEventListener("click", () => {
-    given(new Float64Array(PIXELS));
-    showInputs();
-  });
 }

@@ -93,13 +93,16 @@ function drawCurves() {
   const test = FACTS.settings.validation ? "held out" : "test";
   const charts = [
     { title: "Cost", keys: ["test_loss", "loss"], said: inDigits, most: Infinity },
-    {
-      title: "Accuracy",
-      keys: ["test_accuracy", "train_accuracy"],
-      said: (value) => `${(100 * value).toFixed(2)} %`,
-      most: 1,
-    },
+    NUMBERS
+      ? { title: "R²", keys: ["test_r2", "train_r2"], said: (value) => value.toFixed(3), most: 1 }
+      : {
+          title: "Accuracy",
+          keys: ["test_accuracy", "train_accuracy"],
+          said: (value) => `${(100 * value).toFixed(2)} %`,
+          most: 1,
+        },
   ];
+  const [, score] = charts.map(({ title }) => title);
   const place = byId("curves");
   chartWidth = clamp(place.clientWidth, 260, 560);
   const known = (key) => FACTS.metrics.filter((line) => Number.isFinite(line[key]));
@@ -119,11 +122,11 @@ function drawCurves() {
     return place.append(element("p", { class: "help" }, "No epoch has been kept of this run."));
   byId("beginning-place").hidden = FACTS.metrics[0].epoch !== 0;
   byId("beginning").addEventListener("change", ({ target }) => draw(target.checked ? 0 : 1));
-  const sampled = "Training accuracy is measured on up to 10,000 training examples, after some of the epochs.";
+  const sampled = `Training ${NUMBERS ? score : "accuracy"} is measured on up to 10,000 training examples, after some of the epochs.`;
   setText(
     byId("curves-note"),
     "Training cost is an average over an epoch, of each example just before the step that it took part in. " +
-      (known("train_accuracy").length ? sampled : ""),
+      (known(charts[1].keys[1]).length ? sampled : ""),
   );
   const keys = charts.flatMap((each) => each.keys);
   const lines = FACTS.metrics.map((line) =>
@@ -134,7 +137,7 @@ function drawCurves() {
       ...keys.map((key) => element("td", {}, Number.isFinite(line[key]) ? line[key].toFixed(4) : "–")),
     ),
   );
-  const names = ["cost", "accuracy"].flatMap((of) => [test, "training"].map((part) => `${part} ${of}`));
+  const names = ["cost", NUMBERS ? score : "accuracy"].flatMap((of) => [test, "training"].map((part) => `${part} ${of}`));
   const head = element("tr", {}, ...["epoch", ...names].map((text) => element("th", { scope: "col" }, text)));
   const table = element(
     "div",
@@ -194,18 +197,18 @@ function beginConfusion() {
     "tr",
     {},
     element("th", { scope: "col" }, element("span", { class: "unseen" }, "class")),
-    ...confusion.map((_, answer) => element("th", { scope: "col" }, String(answer))),
+    ...confusion.map((_, answer) => element("th", { scope: "col" }, nameOf(answer))),
   );
   const rows = confusion.map((line, label) =>
     element(
       "tr",
       {},
-      element("th", { scope: "row" }, String(label)),
+      element("th", { scope: "row" }, nameOf(label)),
       ...line.map((count, answer) => {
         if (count === 0) return element("td", { class: "none" }, "·");
         const button = element(
           "button",
-          { type: "button", "aria-label": `${label} answered as ${answer}: ${count}` },
+          { type: "button", "aria-label": `${nameOf(label)} answered as ${nameOf(answer)}: ${count}` },
           String(count),
         );
         if (label !== answer) button.classList.add(`heat-${Math.ceil((4 * count) / most)}`);
@@ -225,7 +228,7 @@ function openCell(label, answer, count) {
   const shown = positions.slice(0, OPENED);
   byId("cell").hidden = false;
   const among = shown.length < count ? `, ${shown.length} of them here` : "";
-  setText(byId("cell-title"), `${inEnglish(count)} of class ${label} answered as ${answer}${among}`);
+  setText(byId("cell-title"), `${inEnglish(count)} of class ${nameOf(label)} answered as ${nameOf(answer)}${among}`);
   byId("cell-images").replaceChildren(
     ...shown.map((position) => {
       const name = `Test example ${FACTS.indices[position]}`;
@@ -234,7 +237,7 @@ function openCell(label, answer, count) {
         "aria-label": `${name}: give it to the network`,
         title: name,
       });
-      if (CHANNELS) {
+      if (CHANNELS && !COLUMNS) {
         const canvas = element("canvas", { "aria-hidden": "true" });
         paintPixels(canvas, inputsOf(position), WIDTH, HEIGHT);
         button.append(canvas);
@@ -261,7 +264,8 @@ function inWords(value) {
 async function beginLearned() {
   drawCurves();
   await beginSnapshots();
-  beginConfusion();
+  if (NUMBERS) beginScatter();
+  else beginConfusion();
   byId("command-place").hidden = !FACTS.command;
   setText(byId("command"), FACTS.command);
   for (const [name, value] of Object.entries(FACTS.settings)) {

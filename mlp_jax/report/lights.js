@@ -134,10 +134,19 @@ function drawUnlit() {
   });
   develop(sheet);
   enlarge(sheet, { x: x - 1, y: y - 1, width: width + 2, height: height + 2 }, [packed(FRAME)], 1);
-  enlarge(sheet, inputFrame, packedPixels(now.inputs, GRID[0] * GRID[1]), GRID[0]);
+  enlarge(sheet, inputFrame, packedInputs(GRID[0] * GRID[1]), GRID[0]);
   unlit.words.set(sheet.words);
   unlit.pass = now.pass;
   setText(byId("edges-note"), fewer.length ? `Drawn here: ${fewer.join("; ")}.` : "");
+}
+
+/* Inputs that are no bytes have a sign; scaled ones seldom leave -3 to 3. */
+function packedInputs(count) {
+  if (!COLUMNS) return packedPixels(now.inputs, count);
+  const squares = new Uint32Array(count).fill(packed(DARK));
+  const most = Math.max(3, largest(now.inputs));
+  now.inputs.forEach((value, place) => (squares[place] = PACKED_SIGNED[signedLevel(value / most)]));
+  return squares;
 }
 
 function drawLamps({ off }, number) {
@@ -172,21 +181,37 @@ function drawOutputs() {
     row.classList.toggle("best", j === best);
     setText(number, plainly(a[j]));
   });
+  if (NUMBERS) return drawNumbers(a);
   const second = brightest(a.map((value, j) => (j === best ? -Infinity : value)));
-  setText(byId("answer"), String(best));
+  setText(byId("answer"), nameOf(best));
   const right =
     now.position === null
       ? ""
       : FACTS.labels[now.position] === best
         ? ", which is right"
-        : `, but it is a ${FACTS.labels[now.position]}`;
+        : `, but it is ${FACTS.classNames ? "" : "a "}${nameOf(FACTS.labels[now.position])}`;
   setText(byId("sure"), `with ${plainly(a[best])}${right}`);
-  setText(byId("second"), CLASSES > 1 ? `Next comes ${second} with ${plainly(a[second])}` : "");
+  setText(byId("second"), CLASSES > 1 ? `Next comes ${nameOf(second)} with ${plainly(a[second])}` : "");
+}
+
+/* Numbers in their units; a bar is as long as its number lies far into the range of the test rows. */
+function drawNumbers(a) {
+  const { low, high } = FACTS.target;
+  [...byId("outputs").children].forEach((row, j) => {
+    setBar(row.children[1], clamp((a[j] - low[j]) / (high[j] - low[j] || 1), 0, 1));
+    row.classList.remove("best");
+    setText(row.children[2], targetInWords(a, j));
+  });
+  setText(byId("answer"), answerInWords(a));
+  const label = now.position === null ? null : FACTS.labels[now.position];
+  setText(byId("sure"), label === null ? "" : `and it is ${answerInWords(label)}`);
+  setText(byId("second"), "");
 }
 
 function beginLights() {
   byId("outputs").append(...Array.from({ length: CLASSES }, barFor));
   byId("outputs").classList.toggle("aligned", CLASSES <= 20);
+  for (const place of [byId("outputs"), byId("outputs").parentElement]) place.classList.toggle("named", NAMED);
   now.network.layers.forEach(({ nOut }, number) => {
     const group = element("div", { role: "group", "aria-label": layerName(number) });
     for (let j = 0; j < Math.min(nOut, SHOWN); j++) {

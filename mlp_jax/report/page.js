@@ -3,7 +3,16 @@
 const FACTS = JSON.parse(byId("data").textContent);
 const [HEIGHT, WIDTH, CHANNELS] = FACTS.imageShape ?? [0, 0, 0];
 const PIXELS = FACTS.sizes[0];
-const CLASSES = FACTS.sizes[FACTS.sizes.length - 1];
+const CLASSES = FACTS.sizes[FACTS.sizes.length - 1]; // or numbers that are predicted
+const NUMBERS = FACTS.target !== null;
+const COLUMNS = FACTS.columns ?? null; // what inputs are that are no bytes
+const INPUTS = COLUMNS?.flatMap(({ name, kind, categories, marks_missing: marks }) => [
+  ...(kind === "text" ? categories.map((category) => `${name} = ${category}`) : [name]),
+  ...(marks ? [`${name} is missing`] : []),
+]);
+const NAMED = NUMBERS || FACTS.classNames !== null;
+const outputName = (j) => `output ${nameOf(j).replace(/^output /, "")}`;
+const nameOf = (j) => (NUMBERS ? FACTS.target.names[j] : (FACTS.classNames?.[j] ?? String(j)));
 
 /* Of a layer and of a neuron in it, as the lessons count them, who call the inputs the first layer; beside it the index
    that Python takes. Numbered from 0 as the weights are: the inputs are -1. */
@@ -13,12 +22,12 @@ const inPython = (number) => (number < 0 ? "(inputs)" : `(params[${number}])`);
 const ordinal = (number) => (number === LAST ? "last" : (ORDINALS[number + 1] ?? `${number + 2}th`));
 const layerName = (number) => `${ordinal(number)} layer ${inPython(number)}`;
 const neuronName = (number, j) =>
-  `${number === LAST ? `output ${j}` : `${ordinal(number)} layer, neuron ${j}`} ${inPython(number)}`;
+  `${number === LAST ? outputName(j) : `${ordinal(number)} layer, neuron ${j}`} ${inPython(number)}`;
 
 /* Of what a neuron of a layer listens to. */
 function sourceName(number, k) {
   if (number > 0) return `neuron ${k}`;
-  if (!CHANNELS) return `input ${k}`;
+  if (!CHANNELS) return INPUTS?.[k] ?? `input ${k}`;
   const pixel = Math.floor(k / CHANNELS);
   const colour = CHANNELS > 1 ? `, ${["red", "green", "blue"][k % CHANNELS]}` : "";
   return `pixel in row ${Math.floor(pixel / WIDTH)}, column ${pixel % WIDTH}${colour}`;
@@ -29,12 +38,12 @@ const now = {
   kept: null, // copies of the layers as they were kept
   inputs: new Float64Array(PIXELS),
   position: null, // of the test example among the images of this page, or null
-  wanted: 0,
+  wanted: 0, // a class, or the wanted outputs
   picked: null, // the output whose own wanted changes are shown, or null for the wanted one
   chosen: { layer: 0, neuron: 0 },
   pass: null,
   nudges: null,
-  targets: () => oneHot(now.wanted, CLASSES),
+  targets: () => (NUMBERS ? now.wanted : oneHot(now.wanted, CLASSES)),
 };
 
 const parts = []; // the answer first: on a slow machine the last ones come a frame later
@@ -109,14 +118,14 @@ async function bytesOf(text, deflated) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-let images = new Uint8Array(0);
+let images = new Uint8Array(0); // or a Float32Array
 
 /* The inputs of the page's test examples, made once: the sample is gone through again and again. */
 const madeInputs = [];
 function inputsOf(position) {
   return (madeInputs[position] ??= Float64Array.from(
     images.subarray(position * PIXELS, (position + 1) * PIXELS),
-    (level) => level / 255,
+    (level) => (COLUMNS ? level : level / 255),
   ));
 }
 
@@ -128,7 +137,9 @@ function choose(layer, neuron) {
 function want(wanted) {
   now.wanted = wanted;
   now.picked = null;
-  const radio = document.querySelector(`#wanted input[value="${wanted}"]`);
-  if (radio) radio.checked = true;
+  document.querySelectorAll("#wanted input").forEach((input, j) => {
+    if (NUMBERS) input.value = String(Number(targetNumber(wanted, j).toPrecision(6)));
+    else input.checked = j === wanted;
+  });
   changed("wanted");
 }

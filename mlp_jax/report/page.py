@@ -14,8 +14,9 @@ from mlp_jax.data import Dataset
 from mlp_jax.network import Model, Params
 from mlp_jax.report.payload import payload_of
 from mlp_jax.runs import Run, RunError
+from mlp_jax.training import evaluate
 
-PARTS = ["sample", "hand", "lights", "neuron", "wants", "each", "dials", "chain", "learned"]
+PARTS = ["sample", "table", "hand", "lights", "neuron", "wants", "each", "dials", "chain", "learned"]
 SCRIPTS = ["network", "paint", "raster", "draw", "page", *PARTS, "begin"]
 """In the order in which they are to run, as one script: the first says that it is strict."""
 
@@ -25,20 +26,29 @@ def report(run: Run, model: Model, params: Params, dataset: Dataset, command: st
 
     dataset: what the run learned; its test images are shown. command: that made the run, or nothing.
 
-    Raises RunError for parameters that are not finite or too many, files that are damaged, inputs that are floats, and
-    targets that are no classes.
+    Raises RunError for parameters that are not finite or too many, and files that are damaged.
     """
     payload = payload_of(run, model, params, dataset, command)
     network, name = "-".join(map(str, payload["sizes"])), run.directory.resolve().name
     hidden = f"Hidden layers: {payload['hidden']}; outputs" if len(payload["sizes"]) > 2 else "Outputs"
-    right, tests = sum(row[j] for j, row in enumerate(payload["confusion"])), len(dataset.test)
+    tests, unit = len(dataset.test), "rows" if "columns" in payload else "images"
+    if dataset.has_classes:
+        right = sum(row[j] for j, row in enumerate(payload["confusion"]))
+        score = f"{right / tests:.2%} of {tests:,} test {unit} of {run.config.get('data')} are answered right."
+    else:
+        r2 = evaluate(params, dataset.test, model).score
+        score = f"R^2 is {r2:.3f} on {tests:,} test {unit} of {run.config.get('data')}."
+    if run.config.get("members", 1) != 1:
+        score += (
+            f" This is the best member of a committee of {run.config['members']}; the curves are means and medians."
+        )
     return _filled(
         title=f"{name}: {network}",
         name=name,
         summary=(
             f"{network}, {sum(leaf.size for layer in params for leaf in layer):,} parameters. "
             f"{hidden}: {payload['output']}; cost: {payload['cost']}. "
-            f"{right / tests:.2%} of {tests:,} test images of {run.config.get('data')} are answered right."
+            f"{score}"
         ),
         payload=payload,
     )

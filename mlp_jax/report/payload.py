@@ -4,17 +4,18 @@ import base64
 import io
 import json
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float
 from PIL import Image
 
-from mlp_jax.data import Dataset
+from mlp_jax.data import Column, Dataset
 from mlp_jax.experiments import EXPERIMENTS
-from mlp_jax.network import Model, Params, as_inputs, predict, sizes_of
+from mlp_jax.network import Model, Params, as_inputs, feedforward, sizes_of
 from mlp_jax.runs import Run, RunError
 from mlp_jax.runs.params import names_of
 from mlp_jax.runs.run import METRICS
@@ -33,15 +34,9 @@ FIGURE_COLOURS = 128
 
 def payload_of(run: Run, model: Model, params: Params, dataset: Dataset, command: str) -> dict[str, Any]:
     """Everything that the page shows. Raises RunError as `report` does."""
-    where, dtype = run.directory, dataset.test.inputs.dtype
-    if not dataset.has_classes or dtype != np.uint8:
-        inputs = f"{dtype} inputs: the page shows those that are uint8 in the data"
-        learned = inputs if dataset.has_classes else "wanted outputs: the page shows classes"
-        raise RunError(f"{where} learned {learned}; mlp-jax evaluate {where} shows how well it does")
     numbers = _in_a_row(run, params)
-    answers, confusion = _answers(params, dataset, model), evaluate(params, dataset.test, model).confusion
-    assert confusion is not None  # there are classes
-    metrics, shape = _metrics(run.directory / METRICS), dataset.image_shape
+    found, shape = evaluate(params, dataset.test, model), dataset.image_shape
+    metrics = _metrics(run.directory / METRICS, dataset.has_classes)
     start = _before_training(run, model, params, dataset) if metrics else []
     # With --patience the parameters are the best epoch's, which may have no snapshot.
     last = metrics[-1]["epoch"] if metrics and not run.config.get("patience") else 0
@@ -50,8 +45,11 @@ def payload_of(run: Run, model: Model, params: Params, dataset: Dataset, command
         "sizes": sizes_of(params),
         "imageShape": shape if shape is not None and shape[2] in (1, 3) else None,  # what can be shown as a picture
         "parameters": _base64(numbers.tobytes()),
-        **_examples(dataset, answers),
-        "confusion": confusion.tolist(),
+        **_examples(dataset, _outputs(params, dataset, model)),
+        **(_table(dataset) if dataset.test.inputs.dtype != np.uint8 else {}),
+        "classNames": dataset.class_names,
+        "target": _target(dataset),
+        "confusion": None if found.confusion is None else found.confusion.tolist(),
         "metrics": start + metrics,
         "snapshots": _snapshots(run.directory, params, last),
         "settings": run.config,
@@ -87,39 +85,90 @@ def _in_a_row(run: Run, params: Params) -> np.ndarray:
     return np.concatenate(arrays)
 
 
-def _answers(params: Params, dataset: Dataset, model: Model) -> Integer[np.ndarray, " n"]:
-    answer = jax.jit(lambda inputs: predict(params, as_inputs(inputs, params), model))
+def _outputs(params: Params, dataset: Dataset, model: Model) -> Float[np.ndarray, "n n_out"]:
+    answer = jax.jit(lambda inputs: feedforward(params, as_inputs(inputs, params), model))
     pieces = np.array_split(dataset.test.inputs, max(1, len(dataset.test) // 10_000))
     return np.concatenate([np.asarray(answer(inputs)) for inputs in pieces])
 
 
-def _examples(dataset: Dataset, answers: Integer[np.ndarray, " n"]) -> dict[str, Any]:
-    """Test images for the page: a sample of all, evenly spaced, and then mistakes that are not among them."""
-    tests, most = len(dataset.test), max(10, IMAGES_BYTES // dataset.n_in)
+def _examples(dataset: Dataset, outputs: Float[np.ndarray, "n n_out"]) -> dict[str, Any]:
+    """Test examples for the page: a sample of all, evenly spaced, and then wrong answers that are not among them.
+
+    Labels and answers are classes, or the outputs that are wanted and those that the network gives. Inputs are bytes,
+    or float32 if they are no bytes in the data.
+    """
+    inputs, targets = dataset.test.inputs, dataset.test.targets
+    if inputs.dtype != np.uint8:
+        inputs = inputs.astype("<f4")
+    tests, most = len(inputs), max(10, IMAGES_BYTES // inputs[0].nbytes)
     count = min(SAMPLE, tests, most)
-    sample = np.arange(count) * tests // count
-    mistakes = np.setdiff1d(np.flatnonzero(answers != dataset.test.targets), sample)[: max(0, most - count)]
-    chosen = np.concatenate([sample, mistakes]).astype(int)
-    images: UInt8[np.ndarray, "chosen pixels"] = dataset.test.inputs[chosen]
+    chosen, answers = np.arange(count) * tests // count, outputs
+    if dataset.has_classes:
+        answers = outputs.argmax(axis=1)
+        mistakes = np.setdiff1d(np.flatnonzero(answers != targets), chosen)[: max(0, most - count)]
+        chosen = np.concatenate([chosen, mistakes]).astype(int)
     return {
         "sample": count,
-        "images": _packed(images.tobytes()),
+        "images": _packed(inputs[chosen].tobytes()),
         "indices": chosen.tolist(),
-        "labels": dataset.test.targets[chosen].tolist(),
+        "labels": targets[chosen].tolist(),
         "answers": answers[chosen].tolist(),
     }
 
 
-def _metrics(path: Path) -> list[dict[str, Any]]:
+def _table(dataset: Dataset) -> dict[str, Any]:
+    """The columns of a table, and the scaling of the inputs that they make; of other floats a column for each."""
+    kept = dataset.preprocessing
+    if kept is None or not kept.columns:
+        inputs = dataset.train.inputs
+        low, high = inputs.min(axis=0), inputs.max(axis=0)
+        middle = np.median(inputs, axis=0)
+        columns = [
+            Column(f"input {n}", "number", fill=float(middle[n]), low=float(low[n]), high=float(high[n]))
+            for n in range(dataset.n_in)
+        ]
+        return {"columns": [asdict(column) for column in columns], "scaling": None}
+    scaling = kept.inputs and {
+        "shift": np.asarray(kept.inputs.shift, np.float64).tolist(),
+        "scale": np.asarray(kept.inputs.scale, np.float64).tolist(),
+        "clip": kept.inputs.clip,
+    }
+    return {"columns": [asdict(column) for column in kept.columns], "scaling": scaling}
+
+
+def _target(dataset: Dataset) -> dict[str, Any] | None:
+    """What the outputs are if they are numbers: their names, and how they are brought into the unit of the target."""
+    if dataset.has_classes:
+        return None
+    kept, n_out = dataset.preprocessing, dataset.n_out
+    shift, scale, names = np.zeros(n_out), np.ones(n_out), [f"output {n}" for n in range(n_out)]
+    if kept is not None and kept.targets is not None:
+        shift, scale, names = np.asarray(kept.targets.shift), np.asarray(kept.targets.scale), [str(kept.target)]
+    targets = dataset.test.targets
+    return {
+        "names": names,
+        "shift": shift.tolist(),
+        "scale": scale.tolist(),
+        "low": targets.min(axis=0).tolist(),
+        "high": targets.max(axis=0).tolist(),
+    }
+
+
+def _metrics(path: Path, classes: bool) -> list[dict[str, Any]]:
     """The lines of metrics that are whole: the last may be half written."""
+    score = "accuracy" if classes else "r2"
     try:
-        lines = map(json.loads, path.read_text().split("\n")[:-1] if path.is_file() else [])
+        # To the page it is one whether a score is that of test examples or of others that were held out.
+        lines = [
+            {name.replace("validation_", "test_"): number for name, number in json.loads(line).items()}
+            for line in (path.read_text().split("\n")[:-1] if path.is_file() else [])
+        ]
         return [
-            {"epoch": int(line["epoch"]), **{name: float(line[name]) for name in ("loss", "test_accuracy")}}
-            | {name: float(line[name]) for name in ("test_loss", "train_accuracy") if line.get(name) is not None}
+            {"epoch": int(line["epoch"]), **{name: float(line[name]) for name in ("loss", f"test_{score}")}}
+            | {name: float(line[name]) for name in ("test_loss", f"train_{score}") if line.get(name) is not None}
             for line in lines
         ]
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise RunError(f"{path} is damaged: a line lacks what training logs ({error!r})") from error
 
 
@@ -128,6 +177,8 @@ def _before_training(run: Run, model: Model, params: Params, dataset: Dataset) -
 
     Nothing if the run does not say how, or if its snapshot of epoch 0 does not agree.
     """
+    if run.config.get("members", 1) != 1:
+        return []  # the page's member may have begun with another one's
     seed, scale, held_out = (run.config.get(name) for name in ("seed", "scale", "validation"))
     scale = 1.0 if scale is None else scale
     if not isinstance(seed, int) or not isinstance(scale, float | int):
@@ -136,9 +187,11 @@ def _before_training(run: Run, model: Model, params: Params, dataset: Dataset) -
     initial = member(init_population([seed], sizes_of(params), [scale], standard_normal=normal), 0)
     if kept is not None and (kept.epochs[0] != 0 or not np.array_equal(kept.weights[0], as_kept(initial))):
         return []
-    known = dataset.held_out(held_out) if isinstance(held_out, int) and held_out else dataset
+    last = run.config.get("split") == "time"
+    known = dataset.held_out(held_out, last=last) if isinstance(held_out, int | float) and held_out else dataset
     test, train = (evaluate(initial, part, model) for part in (known.test, training_sample(known)))
-    scores = {"test_accuracy": test.score, "train_accuracy": train.score}
+    score = "accuracy" if dataset.has_classes else "r2"
+    scores = {f"test_{score}": test.score, f"train_{score}": train.score}
     return [{"epoch": 0, "loss": train.loss, "test_loss": test.loss, **scores}]
 
 

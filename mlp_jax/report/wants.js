@@ -36,7 +36,7 @@ function drawWantedLayer(place, number) {
   paintSigned(ofBiases.firstChild, biases, biases.length, 1);
   paintWantedWeights(ofWeights.firstChild, layer, number, weights);
   paintEarlier(ofEarlier.firstChild, number, earlier);
-  const own = number === LAST ? (j) => `output ${j}` : (j) => `neuron ${j}`;
+  const own = number === LAST ? outputName : (j) => `neuron ${j}`;
   const from = (at) => `${own(Math.floor(at / layer.nIn))} from ${sourceName(number, at % layer.nIn)}`;
   [
     [ofBiases, biases, own],
@@ -57,7 +57,7 @@ function drawWantedOutputs() {
     .forEach((line, j) => {
       const [, value, wanted, change, bar] = line.children;
       setText(value, inDigits(a[j]));
-      setText(wanted, j === now.wanted ? "1" : "0");
+      setText(wanted, NUMBERS ? inDigits(now.wanted[j]) : j === now.wanted ? "1" : "0");
       setText(change, signed(outputs[j]));
       setBar(bar, clamp(outputs[j] / most, -1, 1));
       line.classList.toggle("best", j === now.wanted);
@@ -67,7 +67,7 @@ function drawWantedOutputs() {
 function drawCost() {
   const cost = costAt(now.network, now.pass, now.targets());
   setText(byId("cost"), inDigits(cost));
-  setText(byId("says"), `it says ${brightest(outputsOf(now.pass))}`);
+  setText(byId("says"), `it says ${answerInWords(outputsOf(now.pass))}`);
   const earlier = before[before.length - 1];
   if (!earlier) return setText(byId("cost-change"), "");
   const was = forwardPass({ ...now.network, layers: earlier }, now.inputs);
@@ -109,7 +109,7 @@ function stepDown(times) {
   ) {
     setText(
       byId("step-note"),
-      `${times === 1 ? "One step" : `${times} steps`} of ${learningRate.toFixed(2)} taken towards a ${now.wanted}.`,
+      `${times === 1 ? "One step" : `${times} steps`} of ${learningRate.toFixed(2)} taken towards ${FACTS.classNames || NUMBERS ? "" : "a "}${wantedInWords()}.`,
     );
   } else {
     now.network.layers = before.pop();
@@ -152,10 +152,11 @@ function figureOf(label, about) {
 }
 
 function beginWants() {
-  for (let wanted = 0; wanted < CLASSES; wanted++) {
+  if (NUMBERS) beginWantedNumbers();
+  for (let wanted = 0; wanted < CLASSES && !NUMBERS; wanted++) {
     const input = element("input", { type: "radio", name: "wanted", value: String(wanted) });
     input.addEventListener("change", () => want(wanted));
-    byId("wanted").append(element("label", {}, input, element("span", {}, String(wanted))));
+    byId("wanted").append(element("label", {}, input, element("span", {}, nameOf(wanted))));
   }
   const step = slider(
     "step",
@@ -169,7 +170,8 @@ function beginWants() {
   beginWantedOutputs();
   const causes = ["inputs", "network", "wanted"];
   part(byId("cost"), causes, drawCost);
-  part(byId("costs"), causes, drawCosts);
+  byId("costs").hidden = NUMBERS;
+  if (!NUMBERS) part(byId("costs"), causes, drawCosts);
   part(byId("wanted-outputs"), causes, drawWantedOutputs);
   for (let number = now.network.layers.length - 1; number >= 0; number--) {
     const { nIn, nOut } = now.network.layers[number];
@@ -201,13 +203,28 @@ function beginWants() {
   }
 }
 
+/* A field for each wanted number, in its unit. */
+function beginWantedNumbers() {
+  byId("wanted").classList.remove("choices");
+  FACTS.target.names.forEach((name, j) => {
+    const input = element("input", { type: "number", step: "any" });
+    input.addEventListener("change", () => {
+      if (input.value === "") return want(now.wanted); // which shows it again
+      const wanted = now.wanted.slice();
+      wanted[j] = (Number(input.value) - FACTS.target.shift[j]) / FACTS.target.scale[j];
+      want(wanted);
+    });
+    byId("wanted").append(element("label", { class: "input" }, name, input));
+  });
+}
+
 function beginWantedOutputs() {
   const head = ["output", "a", "wanted", "change", "drawn"].map((text) => element("th", { scope: "col" }, text));
   const rows = Array.from({ length: CLASSES }, (_, j) =>
     element(
       "tr",
       {},
-      element("th", { scope: "row" }, String(j)),
+      element("th", { scope: "row" }, nameOf(j)),
       element("td"),
       element("td"),
       element("td"),

@@ -13,9 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mlp_jax.data.preprocessing import Preprocessing
 from mlp_jax.network import Model, Params
 from mlp_jax.runs.files import UNFINISHED, replace_file
-from mlp_jax.runs.params import load_params, save_params
+from mlp_jax.runs.params import load_params, load_preprocessing, save_params
 
 CONFIG, METRICS, PARAMS, LOCK = "config.json", "metrics.jsonl", "params.safetensors", "lock"
 
@@ -156,15 +157,19 @@ class Run:
         if self.lock is not None:
             self.lock.release()
 
-    def save(self, params: Params, model: Model | None = None) -> None:
+    def save(self, params: Params, model: Model | None = None, preprocessing: Preprocessing | None = None) -> None:
         """Write the parameters to params.safetensors; see `save_params`."""
-        save_params(self.directory / PARAMS, params, model)
+        save_params(self.directory / PARAMS, params, model, preprocessing)
 
     def load(self) -> Params:
         """The parameters written last. Raises RunError if there are none."""
         if not (self.directory / PARAMS).is_file():
             raise RunError(f"{self.directory} has no {PARAMS}: no parameters were kept")
         return load_params(self.directory / PARAMS)
+
+    def preprocessing(self) -> Preprocessing | None:
+        """How the inputs of its network are made, if of a table or of pictures; see `load_preprocessing`."""
+        return load_preprocessing(self.directory / PARAMS)
 
 
 class Lock:

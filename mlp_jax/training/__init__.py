@@ -1,5 +1,13 @@
 """Training: mini-batch stochastic gradient descent, an epoch as one compiled program."""
 
+from mlp_jax.training.committee import (
+    Chosen,
+    evaluate_committee,
+    half_widths,
+    interval_margin,
+    outputs_of_members,
+    varied,
+)
 from mlp_jax.training.divergence import DivergenceError
 from mlp_jax.training.epoch import train_epoch, train_population, update
 from mlp_jax.training.evaluation import Evaluation, evaluate, evaluator, training_sample
@@ -15,17 +23,22 @@ from mlp_jax.training.plan import (
     member,
 )
 from mlp_jax.training.population import fit_population, init_population, start_population
+from mlp_jax.training.probabilities import as_probabilities, calibration, calibration_error, log_loss
 from mlp_jax.training.sharding import epoch_order
 from mlp_jax.training.stream import examples_in_chunk
 from mlp_jax.training.threads import use_cores_for_members, use_one_thread_if_small
 
 __all__ = [
     "LEARNING_RATE",
+    "Chosen",
     "DivergenceError",
     "EpochMetrics",
     "Evaluation",
     "Plan",
     "TrainState",
+    "as_probabilities",
+    "calibration",
+    "calibration_error",
     "check_patience",
     "check_sizes",
     "check_training",
@@ -34,13 +47,18 @@ __all__ = [
     "epoch_order",
     "epochs",
     "evaluate",
+    "evaluate_committee",
     "evaluator",
     "examples_in_chunk",
     "fit",
     "fit_population",
+    "half_widths",
     "init_population",
+    "interval_margin",
+    "log_loss",
     "make_optimizer",
     "member",
+    "outputs_of_members",
     "start_or_continue",
     "start_population",
     "train_epoch",
@@ -49,5 +67,6 @@ __all__ = [
     "update",
     "use_cores_for_members",
     "use_one_thread_if_small",
+    "varied",
     "with_rates_of",
 ]

@@ -101,7 +101,7 @@ def train_epoch(
     (1, ())
     """
     if plan.mesh is None:
-        return one_epoch(state, inputs, targets, order, _telling_batch_size(plan), weights)
+        return one_epoch(state, inputs, targets, order, telling_batch_size(plan), weights)
     part = partial(one_epoch, plan=plan.on_each_device(), across=plan.across)
     whole, split = P(), P(plan.across)
     on_mesh = on_devices(
@@ -135,7 +135,7 @@ def train_population(
     (4,)
     """
     if plan.mesh is None and len(state.epoch) == 1:  # the program of `train_epoch`, to its bits
-        only = one_epoch(member(state, 0), inputs, targets, order.ravel(), _telling_batch_size(plan), weights)
+        only = one_epoch(member(state, 0), inputs, targets, order.ravel(), telling_batch_size(plan), weights)
         return jax.tree.map(lambda leaf: leaf[None], only)
     local = plan.on_each_device()
 
@@ -148,7 +148,7 @@ def train_population(
             return one_epoch(state, inputs, targets, turn, local, weights, plan.across)
 
         own_batches = order.ndim == 2
-        at_once = _members_at_once(state.params, local.batch_size * inputs.shape[1] if own_batches else 0)
+        at_once = members_at_once(state.params, local.batch_size * inputs.shape[1] if own_batches else 0)
         return jax.lax.map(epoch_of_one, (state, order if own_batches else None), batch_size=at_once)
 
     if plan.mesh is not None:
@@ -192,7 +192,7 @@ def one_epoch(
     return state._replace(epoch=state.epoch + 1), total / examples
 
 
-def _telling_batch_size(plan: Plan) -> Plan:
+def telling_batch_size(plan: Plan) -> Plan:
     """The plan with an optimiser that is told the batch size, if it wants to know it."""
     update = optax.with_extra_args_support(plan.optimizer).update
     told = partial(update, examples=plan.batch_size)
@@ -221,7 +221,7 @@ def prefetch_rows(inputs: Num[Array, "n n_in"], batch: Integer[Array, " batch"])
     return jax.lax.optimization_barrier(jnp.where(largest >= 0, batch, 0))  # it is; but it has to be known first
 
 
-def _members_at_once(params: Params, own_inputs: int) -> int:
+def members_at_once(params: Params, own_inputs: int) -> int:
     """How many members train together: all, but on a CPU as many as a core's cache holds, one such group after another.
 
     Networks 784-16-16-10, milliseconds each and epoch: of 64, 10 at a time take 57, 40 or all take 35 to 46 (on one

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float, Integer, Num
 
 from mlp_jax.data.dataset import Dataset, Examples, check_examples
 from mlp_jax.network import (
@@ -120,24 +120,37 @@ def evaluator(examples: Examples, model: Model | Callable[..., Model]) -> Callab
     def evaluation(state: TrainState) -> Evaluation:
         found = _loss_and_answers(state.params, state.model_params, inputs, targets, weights, model)
         losses, answers = jax.device_get(found)
-        if examples.has_classes:
-            scores = np.average(answers == examples.targets, axis=-1, weights=examples.weights)
-            if np.ndim(state.epoch):
-                return Evaluation(losses, scores)
-            confusion = np.zeros(2 * sizes_of(state.params)[-1:], np.int64)
-            np.add.at(confusion, (np.asarray(examples.targets), answers[0]), 1)
-            return Evaluation(float(losses[0]), float(scores[0]), confusion=confusion)
-        scores, errors = _scores_of_numbers(answers, examples)
         if np.ndim(state.epoch):
-            return Evaluation(losses, scores, errors)
-        return Evaluation(float(losses[0]), float(scores[0]), float(errors[0]))
+            return Evaluation(losses, *scores_of_answers(answers, examples))
+        return evaluation_of(losses[0], answers[0], examples, n_out=sizes_of(state.params)[-1])
 
     return evaluation
 
 
+def evaluation_of(loss: Any, answers: Num[np.ndarray, " _"], examples: Examples, n_out: int) -> Evaluation:
+    """The evaluation of one network with this mean cost and these answers, as `loss_and_answers` has them."""
+    scores, errors = scores_of_answers(answers[None], examples)
+    only = float(loss), float(scores[0]), None if errors is None else float(errors[0])
+    if not examples.has_classes:
+        return Evaluation(*only)
+    confusion = np.zeros((n_out, n_out), np.int64)
+    np.add.at(confusion, (np.asarray(examples.targets), answers), 1)
+    return Evaluation(*only, confusion=confusion)
+
+
+def scores_of_answers(
+    answers: Num[np.ndarray, "*networks _"], examples: Examples
+) -> tuple[Float[np.ndarray, "*networks"], Float[np.ndarray, "*networks"] | None]:
+    """The score and, of numbers, the root mean squared error, of what `loss_and_answers` finds for networks."""
+    if examples.has_classes:
+        right = answers[..., : len(examples)] == examples.targets
+        return np.average(right, axis=-1, weights=examples.weights), None
+    return _scores_of_numbers(answers, examples)
+
+
 def _scores_of_numbers(
-    squared_errors: Float[np.ndarray, "members n_out"], examples: Examples
-) -> tuple[Float[np.ndarray, " members"], Float[np.ndarray, " members"]]:
+    squared_errors: Float[np.ndarray, "*networks n_out"], examples: Examples
+) -> tuple[Float[np.ndarray, "*networks"], Float[np.ndarray, "*networks"]]:
     """R^2 and the root mean squared error, each averaged over the outputs, from mean squared errors.
 
     Of an output whose targets are all the same, R^2 is 1 if it is always right and else 0, as scikit-learn has it.
@@ -151,6 +164,19 @@ def _scores_of_numbers(
     return r2.mean(axis=-1), np.sqrt(squared_errors).mean(axis=-1)
 
 
+def loss_and_answers(
+    params: Params, inputs: Array, targets: Array, model: Model, weights: Array | None
+) -> tuple[Float[Array, ""], Array]:
+    """The mean cost, and the class that a network answers to each example or the mean squared error of each output."""
+    x, y = as_inputs(inputs, params), as_targets(targets, params)
+    outputs, cost = feedforward(params, x, model), loss(params, x, y, model, weights)
+    if targets.ndim == 1:
+        return cost, jnp.argmax(outputs, axis=-1)
+    fine = jnp.promote_types(outputs.dtype, jnp.float32)  # bfloat16 would round the targets
+    squares = (outputs.astype(fine) - targets.astype(fine)) ** 2
+    return cost, jnp.average(squares, axis=0, weights=weights)
+
+
 @partial(jax.jit, static_argnames="model")
 def _loss_and_answers(
     params: Params,
@@ -160,21 +186,12 @@ def _loss_and_answers(
     weights: Array | None,
     model: Model | Callable[..., Model],
 ) -> tuple[Float[Array, " members"], Array]:
-    """The mean cost, and the class it answers to each example or the mean squared error of each output, of each member.
-
-    One network is a population of one, without the leading axis.
-    """
+    """`loss_and_answers` of each member; one network is a population of one, without the leading axis."""
 
     def of_one(own: tuple[Params, dict[str, Array]]) -> tuple[Array, Array]:
         params, values = own
         mine = model if isinstance(model, Model) else model(**values)
-        x, y = as_inputs(inputs, params), as_targets(targets, params)
-        outputs, cost = feedforward(params, x, mine), loss(params, x, y, mine, weights)
-        if targets.ndim == 1:
-            return cost, jnp.argmax(outputs, axis=-1)
-        fine = jnp.promote_types(outputs.dtype, jnp.float32)  # bfloat16 would round the targets
-        squares = (outputs.astype(fine) - targets.astype(fine)) ** 2
-        return cost, jnp.average(squares, axis=0, weights=weights)
+        return loss_and_answers(params, inputs, targets, mine, weights)
 
     own = params, model_params
     if params[0].weights.ndim == 3 and len(params[0].weights) > 1:

@@ -21,7 +21,8 @@ from mlp_jax.data.dataset import check_dataset
 from mlp_jax.network import Model, Params, sizes_of
 from mlp_jax.training.divergence import DivergenceError, first_failure, still_finite
 from mlp_jax.training.epoch import train_epoch, train_population
-from mlp_jax.training.evaluation import evaluator
+from mlp_jax.training.evaluation import evaluator, scores_of_answers
+from mlp_jax.training.little import is_little, little_epochs, state_at
 from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer, with_rates_of
 from mlp_jax.training.plan import Plan, TrainState, check_patience, check_targets, check_training, count_steps, member
 from mlp_jax.training.progress import with_progress
@@ -71,6 +72,7 @@ class EpochMetrics(NamedTuple):
 
 
 Callback = Callable[[TrainState, EpochMetrics], bool | None]
+Reached = Callable[[], TrainState]
 
 
 def epochs(
@@ -105,6 +107,22 @@ def epochs(
     >>> metrics.epoch < 40
     True
     """
+    running = run_epochs(state, dataset, plan, until, seed, stream=stream, augment=augment, progress=progress)
+    return ((reached(), metrics) for reached, metrics in running)
+
+
+def run_epochs(
+    state: TrainState,
+    dataset: Dataset,
+    plan: Plan,
+    until: int,
+    seed: SupportsIndex | Sequence[int] | Integer[np.ndarray, " members"],
+    *,
+    stream: int | None = None,
+    augment: Augment | None = None,
+    progress: bool | None = None,
+) -> Iterator[tuple[Reached, EpochMetrics]]:
+    """`epochs`, but with a function that gives the state: of little training, bringing each back takes the longest."""
     check_dataset(dataset)
     members = None if np.ndim(state.epoch) == 0 else len(state.epoch)
     given: Any = seed
@@ -123,12 +141,9 @@ def epochs(
         examples_in_chunk(stream, plan.batch_size)
         if members is not None:
             raise ValueError("the examples are to be streamed to a population: train one network, or leave out stream")
-    done = int(np.max(state.epoch))
+    done = int(np.max(np.asarray(state.epoch)))
     running = _epochs(state, dataset, plan, range(done, until), seeds, stream, augment)
     return with_progress(running, done, until, progress)
-
-
-_run = epochs  # `fit` has a parameter of that name
 
 
 def _epochs(
@@ -139,8 +154,11 @@ def _epochs(
     seeds: list[int],
     stream: int | None,
     augment: Augment | None,
-) -> Iterator[tuple[TrainState, EpochMetrics]]:
+) -> Iterator[tuple[Reached, EpochMetrics]]:
     """The epochs of these numbers, from 0."""
+    if stream is None and augment is None and is_little(state, dataset, plan):
+        yield from _little_epochs(state, dataset, plan, numbers, seeds)
+        return
     population = np.ndim(state.epoch) > 0
     train = train_population if population else train_epoch
     if stream is not None:
@@ -167,7 +185,34 @@ def _epochs(
         numbers_now = (np.asarray(cost) if population else float(cost), test.loss, test.score, test.rmse)
         if population:
             numbers_now = [None if each is None else np.where(finite, each, np.nan) for each in numbers_now]
-        yield state, EpochMetrics(epoch + 1, *numbers_now, seconds)
+        yield partial(_itself, state), EpochMetrics(epoch + 1, *numbers_now, seconds)
+
+
+def _itself(state: TrainState) -> TrainState:
+    return state
+
+
+def _little_epochs(
+    state: TrainState, dataset: Dataset, plan: Plan, numbers: range, seeds: list[int]
+) -> Iterator[tuple[Reached, EpochMetrics]]:
+    """`_epochs` for little training."""
+    population, start = np.ndim(state.epoch) > 0, time.perf_counter()
+    alive, reached = np.ones(np.shape(state.epoch), bool), partial(_itself, state)
+    for some, made in little_epochs(state, dataset, plan, numbers, seeds):
+        seconds = (time.perf_counter() - start) / len(some)
+        scores, errors = scores_of_answers(np.asarray(made.answers), dataset.test)
+        of_epochs: list[Any] = [made.cost, made.test_loss, scores, errors]
+        for which, each in enumerate(of_epochs):
+            if each is not None:
+                of_epochs[which] = np.where(made.finite, each, np.nan) if population else each.tolist()
+        for turn, epoch in enumerate(some):
+            finite = made.finite[turn]
+            if not finite.any():
+                raise _diverged(reached(), dataset.train, plan, seeds, int(np.argmax(alive)) if population else None)
+            alive, reached = finite, partial(state_at, made, turn)
+            numbers_now = (None if each is None else each[turn] for each in of_epochs)
+            yield reached, EpochMetrics(epoch + 1, *numbers_now, seconds=seconds)
+        start = time.perf_counter()
 
 
 def _inputs_of_epochs(
@@ -196,7 +241,7 @@ def _diverged(state: TrainState, examples: Examples, plan: Plan, seeds: list[int
 
     state: before the epoch. examples: this process's training examples. last: a member that was finite before.
     """
-    epoch = int(np.max(state.epoch))
+    epoch = int(np.max(np.asarray(state.epoch)))
     if last is None:
         order = place_order(seeds[0], epoch, count_examples(len(examples), plan.mesh), plan.mesh)
         first = first_failure(state, examples, order, plan)
@@ -231,7 +276,7 @@ def fit(
     stream: int | None = None,
     augment: Augment | None = None,
     weight_decay: float = 0.0,
-    validation: int = 0,
+    validation: int | float = 0,
     patience: int | None = None,
     callback: Callback | None = None,
     progress: bool | None = None,
@@ -254,10 +299,11 @@ def fit(
     augment: makes the inputs of an epoch of the training inputs and a seed, which has that of the order, the epoch and
         the process in it; `mlp_jax.data.shifted`, say. If not given, every epoch has them as they are.
     weight_decay: of the default optimiser, 0 or more; `make_optimizer` says what it does and gives it to others.
-    validation: how many training examples to hold out and evaluate on instead of the test examples; 0 for none. All
-        training examples are then copied into memory. Not on several processes, each of which would hold out others.
-    patience: stop after as many epochs without a better score on the held-out examples, and return the best state. What
-        came before a given state does not count.
+    validation: how many training examples to hold out and evaluate on instead of the test examples; below 1 which
+        fraction; 0 for none. All training examples are then copied into memory. Not on several processes, each of
+        which would hold out others.
+    patience: stop after as many epochs without a lower mean cost of the held-out examples, and return the best state.
+        What came before a given state does not count.
     callback: called after each epoch with the state, which it may keep, and the metrics; a true return stops training.
     progress: whether a line shows the epoch, cost, score and time left. If None: in a terminal and in a notebook.
 
@@ -291,15 +337,17 @@ def fit(
         )
     plan = Plan(model, optimizer, batch_size, gradient, mesh)
     start = start_or_continue(params, lambda initial: TrainState.start(initial, optimizer), epochs)
-    best_score, best, state = -np.inf, start, start
-    for state, metrics in _run(start, dataset, plan, epochs, seed, stream=stream, augment=augment, progress=progress):
-        if metrics.score > best_score:
-            best_score, best = metrics.score, state
-        if callback is not None and callback(state, metrics):
+    last = best = partial(_itself, start)
+    lowest, best_epoch = np.inf, int(start.epoch)
+    running = run_epochs(start, dataset, plan, epochs, seed, stream=stream, augment=augment, progress=progress)
+    for last, metrics in running:
+        if metrics.test_loss < lowest:
+            lowest, best, best_epoch = metrics.test_loss, last, metrics.epoch
+        if callback is not None and callback(last(), metrics):
             break
-        if patience is not None and metrics.epoch - int(best.epoch) >= patience:
+        if patience is not None and metrics.epoch - best_epoch >= patience:
             break
-    return state if patience is None else best
+    return last() if patience is None else best()
 
 
 def start_or_continue(params: Params | TrainState, start: Callable[[Params], TrainState], until: int) -> TrainState:
@@ -317,7 +365,7 @@ def start_or_continue(params: Params | TrainState, start: Callable[[Params], Tra
     """
     if not isinstance(params, TrainState):
         return start(params)
-    behind, fresh = int(np.max(params.epoch)), start(params.params)
+    behind, fresh = int(np.max(np.asarray(params.epoch))), start(params.params)
     if behind >= until:
         raise ValueError(f"{behind} of {until} epochs are behind the state already, and none is left: ask for more")
     if jax.tree.structure(params) != jax.tree.structure(fresh):

@@ -139,7 +139,7 @@ def _with_rates_in_state(name: str, rates: tuple[str, ...], dtype: str) -> optax
     with suppress(AttributeError, TypeError, ValueError):
         template = optax.inject_hyperparams(make, hyperparam_dtype=jnp.dtype(dtype))(**dict.fromkeys(rates, 0.0))
         if _goes_downhill(name):
-            return template
+            return optax.GradientTransformationExtraArgs(jax.jit(template.init), template.update)
     raise ValueError(
         f"Optax has no optimiser {name!r} that goes downhill by a learning rate and gradients alone: "
         "try sgd, adam, adamw, lion or rmsprop"

@@ -186,23 +186,28 @@ def check_sizes(sizes: Sequence[int], dataset: Dataset) -> None:
         )
 
 
-def check_patience(patience: int | None, validation: int) -> None:
+def check_patience(patience: int | None, validation: int | float) -> None:
     """Raises ValueError unless examples are held out to be patient with: the epoch is not chosen on test examples.
 
     >>> from mlp_jax.training import check_patience
     >>> check_patience(5, validation=1000)
     """
-    if patience is not None and (patience < 1 or validation < 1):
+    if patience is not None and (patience < 1 or validation <= 0):
         raise ValueError(
             f"the patience is {patience} epochs with {validation} examples held out: expected 1 or more "
             "of both, because the epoch to stop at is not to be chosen on test examples"
         )
 
 
+def takes_weights(rule: GradientRule) -> bool:
+    """Whether a gradient rule can be told how much each example counts."""
+    parameters = inspect.signature(rule).parameters
+    return "weights" in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())
+
+
 def check_takes_weights(rule: GradientRule) -> None:
     """Raises ValueError for a gradient rule that cannot be told how much each example counts."""
-    parameters = inspect.signature(rule).parameters
-    if "weights" not in parameters and all(p.kind != p.VAR_KEYWORD for p in parameters.values()):
+    if not takes_weights(rule):
         name = getattr(rule, "__name__", repr(rule))
         raise ValueError(
             f"the examples have weights, but the gradient rule {name} takes none: give it a parameter `weights`, as "

@@ -21,8 +21,7 @@ from mlp_jax.backward import GradientRule, backprop
 from mlp_jax.data import Augment, Dataset
 from mlp_jax.data.dataset import check_dataset
 from mlp_jax.network import Model, Params, check_layers, init_params
-from mlp_jax.training.loop import Callback, EpochMetrics, start_or_continue
-from mlp_jax.training.loop import epochs as each_epoch
+from mlp_jax.training.loop import Callback, EpochMetrics, run_epochs, start_or_continue
 from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer, with_rates
 from mlp_jax.training.plan import Plan, TrainState, count_steps
 from mlp_jax.training.sharding import count_examples
@@ -100,11 +99,11 @@ def fit_population(
     start = partial(start_population, optimizer=optimizer, hyperparams=hyperparams, model_params=model_params)
     plan = Plan(model, optimizer, batch_size, gradient, mesh)
     state, last = start_or_continue(params, start, epochs), None
-    for last in each_epoch(state, dataset, plan, epochs, seed, augment=augment, progress=progress):
-        if callback is not None and callback(*last):
+    for last in run_epochs(state, dataset, plan, epochs, seed, augment=augment, progress=progress):
+        if callback is not None and callback(last[0](), last[1]):
             break
     assert last is not None  # there is one epoch at least
-    return last
+    return last[0](), last[1]
 
 
 def init_population(
@@ -162,7 +161,7 @@ def start_population(
     real = jax.dtypes.canonicalize_dtype(float)
     own = {name: _one_each(name, values, members, real) for name, values in (hyperparams or {}).items()}
     values = {name: _one_each(name, values, members, dtype) for name, values in (model_params or {}).items()}
-    state = jax.jit(jax.vmap(partial(TrainState.start, optimizer=optimizer)))(params)
+    state = jax.vmap(partial(TrainState.start, optimizer=optimizer))(params)
     return state._replace(optimizer_state=with_rates(state.optimizer_state, own), model_params=values)
 
 

@@ -15,8 +15,7 @@ if TYPE_CHECKING:  # rich is imported when there is something to show
     from rich.console import Console
     from rich.progress import Progress
 
-    from mlp_jax.training.loop import EpochMetrics
-    from mlp_jax.training.plan import TrainState
+    from mlp_jax.training.loop import EpochMetrics, Reached
 
 PER_SECOND = 4
 """How often the line changes at most."""
@@ -25,8 +24,8 @@ WIDTH = 100
 
 
 def with_progress(
-    running: "Iterator[tuple[TrainState, EpochMetrics]]", done: int, until: int, progress: bool | None
-) -> "Iterator[tuple[TrainState, EpochMetrics]]":
+    running: "Iterator[tuple[Reached, EpochMetrics]]", done: int, until: int, progress: bool | None
+) -> "Iterator[tuple[Reached, EpochMetrics]]":
     """The same epochs, with a line that shows the number of the epoch, the cost, the score and the time left.
 
     done: epochs before the first of these. until: how many there are in all.
@@ -43,10 +42,10 @@ def with_progress(
     show_in_cell = _cell(line) if notebook else lambda last=False: None
     with nullcontext() if notebook else line:  # rich would need ipywidgets in a notebook
         try:
-            for state, metrics in running:
+            for reached, metrics in running:
                 line.update(task, completed=metrics.epoch, description=_description(metrics))
                 show_in_cell()
-                yield state, metrics
+                yield reached, metrics
         finally:
             show_in_cell(last=True)
 

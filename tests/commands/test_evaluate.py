@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from mlp_jax import init_params, load_dataset
 from mlp_jax.cli import main
@@ -23,14 +24,19 @@ def test_classes_get_a_confusion_matrix(digits, capsys):
         a = 1 / (1 + np.exp(-(a @ np.asarray(weights, np.float64).T + biases)))
     expected = np.zeros((10, 10), int)
     np.add.at(expected, (test.targets, a.argmax(axis=1)), 1)
-    rows = [line.replace("│", " ").replace("·", "0").split() for line in table if line.startswith("│")]
+    *rows, last = [line.replace("│", " ").replace("·", "0").split() for line in table if line.startswith("│")]
     np.testing.assert_array_equal(np.array([row[1:11] for row in rows], int), expected)
     assert [row[11] for row in rows] == [f"{counts[label] / counts.sum():.1%}" for label, counts in enumerate(expected)]
+    answers = [(counts[label], counts.sum()) for label, counts in enumerate(expected.T)]
+    assert last[1:] == [f"{right / of:.1%}" if of else "-" for right, of in answers]
+    probabilities = a / a.sum(axis=1, keepdims=True)
     assert json.loads(summary) == {
         "test_accuracy": np.trace(expected) / 10_000,
         "wrong": 10_000 - np.trace(expected),
         "of": 10_000,
         "cost": pytest.approx(np.mean(np.sum((a - np.eye(10)[test.targets]) ** 2, axis=1)), abs=2e-6),
+        "log_loss": pytest.approx(sklearn.metrics.log_loss(test.targets, probabilities), abs=2e-6),
+        "calibration_error": pytest.approx(0, abs=0.5),
     }
 
 
@@ -46,7 +52,10 @@ def test_numbers_get_r2_and_rmse(numbers, capsys):
         "test_rmse": pytest.approx(np.sqrt((error**2).mean(axis=0)).mean(), rel=1e-5),
         "of": 10,
         "cost": pytest.approx((error**2).sum(axis=1).mean(), rel=1e-5),
+        "test_mae": pytest.approx(np.abs(error).mean(), rel=1e-5),
+        "figure": str(numbers.directory / "predictions.png"),
     }
+    assert (numbers.directory / "predictions.png").stat().st_size > 5_000
 
 
 def test_a_damaged_run_is_refused_in_one_line(digits, tmp_path, capsys):

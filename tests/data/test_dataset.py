@@ -228,7 +228,7 @@ SIZES = st.lists(st.integers(0, 40), min_size=2, max_size=8).filter(lambda sizes
 @settings(max_examples=50, deadline=None)
 @given(sizes=SIZES, part=st.floats(0, 1))
 def test_each_class_is_held_out_in_its_proportion(sizes, part):
-    """Less than one example away from it, for classes of any sizes, missing ones too."""
+    """One example away from it at most, for classes of any sizes, missing ones too."""
     n = sum(sizes)
     count = 1 + round(part * (n - 2))
     targets = np.random.default_rng(n).permutation(np.repeat(np.arange(len(sizes)), sizes))
@@ -237,7 +237,7 @@ def test_each_class_is_held_out_in_its_proportion(sizes, part):
     held = data.held_out(count)
     assert (len(held.test), len(held.train), held.n_out) == (count, n - count, 9)
     found = np.bincount(held.test.targets, minlength=len(sizes))
-    assert np.all(np.abs(found - count * np.array(sizes) / n) < 1)
+    assert np.all(np.abs(found - count * np.array(sizes) / n) <= 1)
     both = np.concatenate([held.train.inputs, held.test.inputs])[:, 0]
     np.testing.assert_array_equal(np.sort(both), inputs[:, 0])
     for some in (held.train, held.test):
@@ -251,6 +251,13 @@ def test_one_large_class_and_many_small_ones_are_held_out_in_proportion():
     data = Dataset(Examples(np.zeros((1100, 1)), targets), Examples(np.zeros((1, 1)), targets[:1]))
     held = data.held_out(500).test.targets
     assert np.sum(held == 0) in (454, 455)  # of 454.5
+
+
+def test_the_last_are_held_out_of_examples_in_order_of_time():
+    examples = Examples(np.arange(10.0)[:, None], np.arange(10.0)[:, None])
+    held = Dataset(examples, examples).held_out(0.3, last=True)
+    assert held.train.inputs.ravel().tolist() == list(range(7))
+    assert held.test.targets.ravel().tolist() == [7, 8, 9]
 
 
 def test_wanted_outputs_are_held_out_at_random():

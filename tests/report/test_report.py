@@ -163,17 +163,6 @@ def test_other_data_than_the_network_learned_are_refused(make_small, capsys):
     assert "784 inputs and 10 outputs" in refused(capsys, "report", make_small(sizes=(100, 10)))
 
 
-def test_what_the_page_does_not_show_is_refused(make_run, capsys, tmp_path):
-    inputs = np.random.default_rng(0).normal(size=(20, 4))
-    for name, targets, why in (
-        ("numbers", inputs[:, :2], "learned wanted outputs: the page shows classes"),
-        ("floats", np.arange(20) % 2, "inputs: the page shows those that are uint8"),
-    ):
-        data = str(tmp_path / f"{name}.npz")
-        np.savez(data, x_train=inputs, y_train=targets, x_test=inputs, y_test=targets)
-        assert why in refused(capsys, "report", make_run(name, data, (4, 3, 2)))
-
-
 def test_a_network_too_large_to_look_at_is_refused(make_small, capsys, monkeypatch):
     monkeypatch.setattr("mlp_jax.report.payload.MOST_PARAMETERS", 13_001)
     assert "has 13,002 parameters: a page holds 13,001 at most" in refused(capsys, "report", make_small())

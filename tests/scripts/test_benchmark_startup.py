@@ -43,7 +43,7 @@ def test_bad_input_is_refused_before_anything_is_timed(module, tmp_path):
 
 def test_every_part_of_a_run_is_seen(module, tmp_path):
     """Each function that is watched exists, or the run would fail; and each part of a run is spent in one of them."""
-    inputs, targets = np.eye(4, dtype=np.uint8), np.arange(4)
+    inputs, targets = np.eye(600, 4, dtype=np.uint8), np.arange(600) % 4  # too many batches for several epochs a call
     np.savez(tmp_path / "data.npz", x_train=inputs, y_train=targets, x_test=inputs, y_test=targets)
     file, train = tmp_path / "parts.json", ["train", "--epochs", "1", "--batch-size", "2", "--sizes", "0", "3", "0"]
     where = ["--data", str(tmp_path / "data.npz"), "--out", str(tmp_path / "run")]

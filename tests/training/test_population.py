@@ -39,6 +39,7 @@ from mlp_jax import (
     softmax,
 )
 from mlp_jax.training import member, start_population, train_population
+from mlp_jax.training.little import WORK
 
 SEEDS = (5, 0, 3, 1)
 POPULATION = init_population(SEEDS, SIZES)
@@ -90,9 +91,11 @@ ONE = {
 }
 
 
+@pytest.mark.parametrize("work", [0, WORK])
 @pytest.mark.parametrize("name", ONE)
-def test_a_population_of_one_is_fit_bit_for_bit(name):
+def test_a_population_of_one_is_fit_bit_for_bit(name, work, monkeypatch):
     """Of Adam's b1, what is 1 - b1 must not have been through float32."""
+    monkeypatch.setattr("mlp_jax.training.little.WORK", work)
     data, both, given, of_fit = ONE[name]
     one, kept = init_population(SEEDS[:1], SIZES), []
     state, metrics = fit_population(one, data, **SETTINGS | both | given, callback=lambda *now: kept.append(now))

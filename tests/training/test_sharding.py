@@ -74,6 +74,7 @@ def test_an_optimiser_that_remembers_a_random_key():
     assert 1e-4 < max(jax.tree.leaves(difference)) < 1
 
 
+@pytest.mark.usefixtures("an_epoch_a_call")
 def test_axes_of_one_device_change_nothing():
     expected = fit(PARAMS, TABLE, mesh=mesh_of("batch"), **SETTINGS).params
     assert_same(fit(PARAMS, TABLE, mesh=mesh_of("batch", "model"), **SETTINGS).params, expected)

@@ -48,6 +48,9 @@ def assert_same(one, other):
     np.testing.assert_allclose(one[1], other[1], rtol=1e-6)
 
 
+pytestmark = pytest.mark.usefixtures("an_epoch_a_call")
+
+
 @each_kind
 def test_streamed_epochs_are_those_in_memory(kind):
     """Chunks of two mini-batches, and a last one of 14 examples."""
