@@ -9,6 +9,7 @@
     python scripts/benchmark.py checkpoints --rounds 15
     python scripts/benchmark.py stream --scratch /var/tmp --out stream.json
     python scripts/benchmark.py page --rounds 100
+    python scripts/benchmark.py tables --readme scripts/README.md
 
 Each is a program of its own, scripts/benchmarks/NAME.py, which this one starts; NAME --help lists its arguments.
 Contestants take turns, so that a machine whose speed drifts drifts for all of them. The first call of each, which
@@ -19,7 +20,7 @@ import os
 import sys
 from pathlib import Path
 
-NAMES = ("epoch", "population", "gradients", "scaling", "startup", "checkpoints", "stream", "page")
+NAMES = ("epoch", "population", "gradients", "scaling", "startup", "checkpoints", "stream", "page", "tables")
 
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:] or [""]

@@ -25,7 +25,7 @@ from mlp_jax import Examples, Plan, init_params, init_population, load_dataset, 
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 PROGRAMS = SCRIPT.with_name("benchmarks")
-NAMES = ("epoch", "population", "gradients", "scaling", "startup", "checkpoints", "stream", "page")
+NAMES = ("epoch", "population", "gradients", "scaling", "startup", "checkpoints", "stream", "page", "tables")
 SIZES, EXAMPLES, BATCH_SIZE = (784, 4, 10), 50, 20  # one compiled epoch for all the quick tests
 PACKAGES = {"sklearn": "sklearn", "torch": "torch", "torch_compile": "torch", "flax": "flax", "equinox": "equinox"}
 TINY = ("--examples", "20", "--sizes", "784", "8", "10", "--rounds", "1")
@@ -163,6 +163,19 @@ def test_the_script_starts_each_of_them():
     assert all((PROGRAMS / f"{name}.py").is_file() for name in NAMES)
     assert "expected one of epoch, population" in refused("epoc")
     assert re.fullmatch(r"startup\.py: .*rounds is 0: expected 1 or more\n", refused("startup", "--rounds", "0"))
+
+
+@pytest.mark.slow
+def test_tables_are_learned_and_printed(tmp_path):
+    report = tmp_path / "report.json"
+    command = [sys.executable, str(SCRIPT), "tables", "--tables", "diabetes", "--epochs", "3", "--out", str(report)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    [row] = json.loads(report.read_text())["rows"]
+    assert (row["rows"], row["inputs"], row["classes"]) == (442, 10, False)
+    assert len(row["scores"]) == len(row["seconds"]) == 4
+    assert row["scores"]["boosted trees"] == pytest.approx(0.4, abs=0.05)
+    assert "a grid search of 45 fits with it: empty cache " in ended.stdout
 
 
 @pytest.mark.parametrize("places", [1, 2])
