@@ -3,6 +3,8 @@
 mlp-jax train --out runs/lesson
 python scripts/pictures.py runs/lesson
 
+Of a run that learned a table there is one of its page; that of the data's README is of the sixth notebook's runs/wine.
+
 The page is seen in Chromium: `apt-get install chromium`, `pip install -e '.[browser]'`.
 """
 
@@ -28,7 +30,7 @@ NEURONS = 8
 
 
 def main(directory: Annotated[Path, tyro.conf.Positional], out: Path = PICTURES) -> None:
-    """Write page.png and training.png.
+    """Write page.png and training.png, or of a run that learned a table, table.png.
 
     Args:
         directory: a run of `mlp-jax train`.
@@ -36,6 +38,10 @@ def main(directory: Annotated[Path, tyro.conf.Positional], out: Path = PICTURES)
     """
     try:
         out.mkdir(exist_ok=True)
+        kept = Run.open(directory).preprocessing()
+        if kept is not None and kept.columns:
+            photograph_table(directory, out / "table.png")
+            return
         draw_training(Run.open(directory).directory, out / "training.png")
         photograph(directory, out / "page.png")
     except (OSError, ValueError, KeyError) as error:
@@ -97,6 +103,28 @@ def photograph(directory: Path, path: Path) -> None:
         page.evaluate("document.activeElement.blur()")
         page.wait_for_timeout(1000)
         save(io.BytesIO(page.locator("#draw").screenshot()), path)
+
+
+def photograph_table(directory: Path, path: Path) -> None:
+    """The columns and the answer, and below them what another answer would want of each column."""
+    with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
+        file = Path(scratch, "report.html")
+        file.write_text(made(directory), encoding="utf-8")
+        page = open_page(browser, file, 1280, 900)
+        last = page.locator("#wanted label").last
+        if last.count() and page.locator("#wanted input").last.get_attribute("type") == "radio":
+            last.click()
+        page.wait_for_selector("#columns-wanted[data-done]")
+        page.wait_for_timeout(1000)
+        shots = [Image.open(io.BytesIO(page.locator(place).screenshot())) for place in ("#draw", "#columns-wanted")]
+        whole = Image.new("RGB", (max(shot.width for shot in shots), sum(shot.height for shot in shots)), "white")
+        top = 0
+        for shot in shots:
+            whole.paste(shot, ((whole.width - shot.width) // 2, top))
+            top += shot.height
+        drawn = io.BytesIO()
+        whole.save(drawn, "PNG")
+        save(drawn, path)
 
 
 def save(drawn: io.BytesIO, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The notebooks for the lessons: they run, and print what is kept in them."""
+"""The notebooks: they run, and print what is kept in them."""
 
 import importlib
 import json
@@ -25,8 +25,8 @@ def printed(notebook):
     return ["".join("".join(output.get("text", "")) for output in cell["outputs"]) for cell in cells]
 
 
-def test_there_is_one_for_each_lesson_and_one_for_the_article():
-    assert [path.name[:2] for path in NOTEBOOKS] == ["1-", "2-", "3-", "4-", "5-"]
+def test_there_is_one_for_each_lesson_one_for_the_article_and_one_for_tables():
+    assert [path.name[:2] for path in NOTEBOOKS] == ["1-", "2-", "3-", "4-", "5-", "6-"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

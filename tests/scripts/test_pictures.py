@@ -27,10 +27,25 @@ def test_they_are_drawn_from_a_run(tmp_path):
             assert len(picture.convert("L").getcolors()) > 50
 
 
+@pytest.mark.browser
+def test_a_table_has_one_of_its_page(tmp_path):
+    table = tmp_path / "lines.csv"
+    table.write_text("x,y,kind\n" + "".join(f"{n},{n % 7},{'even' if n % 2 else 'odd'}\n" for n in range(60)))
+    trained = call(
+        *("-m", "mlp_jax", "train", "--data", table, "--target", "kind", "--epochs", "2", "--out", tmp_path / "run")
+    )
+    assert trained.returncode == 0, trained.stderr
+    drawn = call(SCRIPTS / "pictures.py", tmp_path / "run", "--out", tmp_path / "pictures")
+    assert drawn.returncode == 0, drawn.stderr
+    with Image.open(tmp_path / "pictures" / "table.png") as picture:
+        assert picture.width > 1000
+
+
 def test_those_of_the_readme_are_there():
     root = SCRIPTS.parent
-    for name, readme in (("page.png", root / "README.md"), ("training.png", root / "mlp_jax/training/README.md")):
-        assert f"scripts/pictures/{name})" in readme.read_text()
+    readmes = {"page.png": "", "training.png": "mlp_jax/training", "table.png": "mlp_jax/data"}
+    for name, place in readmes.items():
+        assert f"scripts/pictures/{name})" in (root / place / "README.md").read_text()
         assert (SCRIPTS / "pictures" / name).stat().st_size < 300_000
 
 
