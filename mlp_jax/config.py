@@ -186,9 +186,13 @@ class Predict(OfRun, Cached):
     """Ask a trained network for its answers: to pictures, or to the rows of a table."""
 
     files: Annotated[tuple[Path, ...], "FILE..."]
-    """Image files of any kind, or one table with the columns that the network learned from."""
+    """Image files of any kind and folders of them, or one table with the columns that the network learned from."""
     out: Path | None = None
-    """Of a table: a CSV file to write the answers to, one row for each. If not given: the first ten are printed."""
+    """A CSV file to write the answers to, a row for each. If not given, they are printed: of a table the first ten."""
+    json: bool = False
+    """Print a line of JSON for each answer, with the activation of each output."""
+    seen: Path | None = None
+    """Of pictures: a directory to write to what the network saw of each, as PNG files."""
     spread: bool = False
     """Of a table, with a committee: whether to say how far its members' answers lie apart, as a standard deviation, and
     of numbers between which bounds nine of ten true numbers are expected."""

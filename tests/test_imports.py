@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "network": JAX | {"activations", "costs"},
     "backward": JAX | {"activations", "network"},
     "gradients": JAX | {"numpy", "activations", "network", "backward"},
-    "data": JAX | {"numpy", "PIL", "platformdirs", "pyarrow", "rich", "tensorflow_datasets", "network", "scaling"},
+    "data": JAX | {"numpy", "PIL", "platformdirs", "pyarrow", "rich", "scipy", "tensorflow_datasets", "network"}
+    | {"scaling"},
     "scaling": JAX | {"numpy", "network"},
     "runs": JAX | {"numpy", "safetensors", "tensorboard", "activations", "costs", "network", "backward", "data"},
     "training": JAX | {"numpy", "optax", "rich", "network", "backward", "data", "gradients"},

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from mlp_jax.data.dataset import Dataset, DatasetError, DataWarning, Examples
-from mlp_jax.data.images import on_white
+from mlp_jax.data.images import on_white, unreadable
 from mlp_jax.data.preprocessing import Preprocessing, listed
 from mlp_jax.data.split import split_rows
 
@@ -125,7 +125,7 @@ def _pixels(path: str | Path, shape: tuple[int, int, int]) -> UInt8[np.ndarray, 
             plain = on_white(upright).convert("L" if channels == 1 else "RGB")
             scaled = plain.resize((width, height), Image.Resampling.LANCZOS)
     except Exception as error:  # a damaged file can make Pillow's decoders raise almost anything
-        raise DatasetError(f"{path}: not a readable image ({error})") from error
+        raise unreadable(path, error) from error
     return np.asarray(scaled, np.uint8).ravel()
 
 

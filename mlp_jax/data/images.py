@@ -13,7 +13,10 @@ from mlp_jax.data.dataset import DatasetError
 SIDE = 28  # of an image of MNIST, in pixels
 BOX = 20  # the longer side of the digit within it
 CENTRE = 14  # row and column of the digit's centre of mass
-FAINT = 0.2  # ink less dense than this is the grain of the paper; the densest ink is 1
+LARGEST = 1000  # pixels of a side that is looked at; larger pictures are reduced
+HOLES = 3  # that a digit can have; an 8 has two, and untidy strokes enclose another
+HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+HEIC_NAMES = (".heic", ".heif")
 
 
 class Digit(NamedTuple):
@@ -21,24 +24,27 @@ class Digit(NamedTuple):
 
     pixels: (784,) uint8, 0 for no ink to 255 for full ink.
     inverted: the picture had dark ink on light paper.
-    resized: the picture was not 28 x 28, so the digit was cut out, scaled and centred.
+    resized: the picture was not like an image of MNIST, so the digit was cut out, scaled and centred.
+    doubt: why it is not one digit, or empty.
 
     >>> from mlp_jax.data import Digit
-    >>> Digit(np.zeros(784, np.uint8), inverted=False, resized=True).resized
-    True
+    >>> Digit(np.zeros(784, np.uint8), inverted=False, resized=True).doubt
+    ''
     """
 
     pixels: UInt8[np.ndarray, "784"]
     inverted: bool
     resized: bool
+    doubt: str = ""
 
 
 def read_digit(path: str | Path) -> Digit:
-    """The digit in an image file of any format and size, dark on light or light on dark, prepared as MNIST's were.
+    """The digit in an image file of any format and size, prepared as MNIST's were.
 
-    The median of the picture's border is the paper; what differs from it is ink. A picture of 28 x 28 pixels is taken
-    as it is, but inverted if its paper is light. From any other, the digit is cut out, scaled so that its longer side
-    has 20 pixels, and placed with its centre of mass in the centre of 28 x 28 (LeCun et al. 1998).
+    Ink may be dark on light or light on dark, in uneven light, beside a shadow or with a table in view: see
+    `mlp_jax.data.ink.find_ink`. If a picture has transparency and one colour, what is opaque is ink. The digit is cut
+    out, scaled so that its longer side has 20 pixels, and placed with its centre of mass in the centre of 28 x 28
+    (LeCun et al. 1998). A picture of 28 x 28 pixels that is like this already, on black or white paper, stays as it is.
 
     Raises DatasetError, a ValueError, for a file that is missing or not an image, or a picture without ink.
 
@@ -57,30 +63,47 @@ def read_digit(path: str | Path) -> Digit:
             warnings.simplefilter("ignore")  # about pictures that Pillow can still open
             brightness = _brightness(ImageOps.exif_transpose(image))
     except Exception as error:  # a damaged file can make Pillow's decoders raise almost anything
-        raise DatasetError(f"{path}: not a readable image ({error})") from error
-    border = np.concatenate([brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1]])
-    paper, darkest, lightest = np.median(border), brightness.min(), brightness.max()
-    if lightest - darkest < 16:
+        raise unreadable(path, error) from error
+    for inverted, pixels in ((False, brightness), (True, 255 - brightness)):
+        if _is_framed(pixels):
+            return Digit(np.rint(pixels).astype(np.uint8).ravel(), inverted, resized=False)
+    from mlp_jax.data.ink import find_ink  # here, because it imports SciPy's image functions, which takes 0.2 s
+
+    ink = find_ink(brightness)
+    if ink is None:
         raise DatasetError(f"{path}: there is no ink in this picture: all of it is about equally bright")
-    inverted = bool(paper > (darkest + lightest) / 2)
-    if brightness.shape == (SIDE, SIDE):
-        pixels = 255 - brightness if inverted else brightness
-        return Digit(np.rint(pixels).astype(np.uint8).ravel(), inverted, resized=False)
-    ink = paper - brightness if inverted else brightness - paper
-    framed = _framed(np.clip(ink / ink.max(), 0, 1))
-    if framed.max() == 0:
-        raise DatasetError(f"{path}: there is too little ink in this picture to see at {SIDE} x {SIDE} pixels")
-    return Digit(np.rint(255 * framed / framed.max()).astype(np.uint8).ravel(), inverted, resized=True)
+    framed = _framed(ink.density)
+    doubt = ""
+    if ink.shapes > 1:
+        doubt = f"{ink.shapes} shapes lie apart in it"
+    elif ink.holes > HOLES:
+        doubt = f"it encloses {ink.holes} areas, a digit at most {HOLES}"
+    return Digit(np.rint(255 * framed / framed.max()).astype(np.uint8).ravel(), ink.dark, resized=True, doubt=doubt)
 
 
-def _brightness(image: Image.Image) -> Float[np.ndarray, "height width"]:
-    """The brightness of each pixel, 0 to 255; transparent pixels show white paper."""
-    if image.mode.startswith(("I", "F")):  # more than 8 bits, on a scale of its own
-        levels = np.asarray(image, np.float64)
-        if not np.isfinite(levels).all():
-            raise ValueError("there are pixels that are not finite")
-        return 255 * (levels - levels.min()) / max(np.ptp(levels), 1e-9)
-    return np.asarray(on_white(image).convert("L"), np.float64)
+def is_like_mnist(images: UInt8[np.ndarray, "n 784"]) -> bool:
+    """Whether nine of ten images are like MNIST's: a digit in a box of 20 x 20, centred by its mass, on black.
+
+    >>> from mlp_jax import load_dataset
+    >>> from mlp_jax.data import is_like_mnist
+    >>> images = load_dataset("mnist").test.inputs[:100]
+    >>> is_like_mnist(images), is_like_mnist(255 - images)
+    (True, False)
+    """
+    return bool(np.mean([_is_framed(image) for image in images.reshape(-1, SIDE, SIDE).astype(float)]) > 0.9)
+
+
+def unreadable(path: str | Path, error: Exception) -> DatasetError:
+    """The error to raise for a file that Pillow could not read, and that says so if a phone took it as HEIC."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(12)
+    except OSError:
+        start = b""
+    reason = str(error)
+    if start[4:8] == b"ftyp" and start[8:] in HEIC:
+        reason = "it is HEIC, the format of iPhones: save it as JPEG or PNG"
+    return DatasetError(f"{path}: not a readable image ({reason})")
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -91,15 +114,47 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
+def _brightness(image: Image.Image) -> Float[np.ndarray, "height width"]:
+    """The brightness of each pixel, 0 to 255. Large pictures are reduced to LARGEST pixels a side."""
+    if image.mode.startswith(("I", "F")):  # more than 8 bits, on a scale of its own
+        levels = np.asarray(image, np.float64)
+        if not np.isfinite(levels).all():
+            raise ValueError("there are pixels that are not finite")
+        image = Image.fromarray((255 * (levels - levels.min()) / max(np.ptp(levels), 1e-9)).astype(np.float32))
+    else:
+        image = _alpha_of_one_colour(image) or on_white(image).convert("L")
+    image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
+    return np.asarray(image, np.float64)
+
+
+def _alpha_of_one_colour(image: Image.Image) -> Image.Image | None:
+    """The opacity of a picture that has one colour only and transparency, which is its ink; None of any other."""
+    if not image.has_transparency_data:
+        return None
+    image = image.convert("RGBA")
+    pixels = np.asarray(image).reshape(-1, 4)
+    colours, opacity = pixels[pixels[:, 3] > 0, :3], pixels[:, 3]
+    one_colour = len(colours) and max(np.ptp(colours, axis=0)) < 16
+    return image.getchannel("A") if one_colour and opacity.min() < opacity.max() else None
+
+
+def _is_framed(pixels: Float[np.ndarray, "height width"]) -> bool:
+    """Whether an image is like all of MNIST: black paper, the digit in a box of 20 x 20 and centred by its mass."""
+    if pixels.shape != (SIDE, SIDE) or np.median(pixels) > 0 or pixels.max() < 128:
+        return False
+    rows, columns = np.nonzero(pixels)
+    centre = np.average([rows, columns], axis=1, weights=pixels[rows, columns])
+    return bool(max(np.ptp(rows), np.ptp(columns)) < BOX + 2 and np.all(np.abs(centre - CENTRE) < 1.5))
+
+
 def _framed(ink: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "28 28"]:
     """The digit in `ink`, 0 to 1, scaled into a box of 20 x 20 and placed by its centre of mass."""
-    ink = np.where(ink < FAINT, 0, ink)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     cut = Image.fromarray((255 * ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]).astype(np.uint8))
     scale = BOX / max(cut.size)
     width, height = (max(1, round(scale * length)) for length in cut.size)
     digit = np.asarray(cut.resize((width, height), Image.Resampling.LANCZOS), np.float64)
-    mass = max(digit.sum(), 1)  # the sum is 0 if thin lines vanished
+    mass = digit.sum()
     row = CENTRE - round(digit.sum(axis=1) @ np.arange(height) / mass)
     column = CENTRE - round(digit.sum(axis=0) @ np.arange(width) / mass)
     # A digit whose mass lies at one end would leave the frame: it is placed as near to the centre as fits.

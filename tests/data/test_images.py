@@ -27,6 +27,13 @@ def test_an_image_of_28_by_28_stays_as_it_is(tmp_path):
     assert (digit.inverted, digit.resized) == (False, False)
 
 
+def test_a_digit_of_28_by_28_in_a_corner_is_framed(tmp_path):
+    moved = np.roll(DIGITS[0], (-4, 6), (0, 1))
+    digit = read_digit(save(tmp_path / "a.png", moved))
+    assert digit.resized
+    assert np.corrcoef(digit.pixels, DIGITS[0].ravel())[0, 1] > 0.9
+
+
 def test_dark_ink_on_light_paper_is_inverted(tmp_path):
     digit = read_digit(save(tmp_path / "a.png", 255 - DIGITS[0]))
     np.testing.assert_array_equal(digit.pixels, DIGITS[0].ravel())
@@ -36,7 +43,7 @@ def test_dark_ink_on_light_paper_is_inverted(tmp_path):
 def test_a_large_picture_becomes_what_mnist_had(tmp_path):
     """Enlarging a digit of MNIST, moving it and reading it again gives it back, except for resampling."""
     likeness = []
-    for number, original in enumerate(DIGITS):
+    for number, original in enumerate(DIGITS[:20]):
         picture, dark = enlarged(original), number % 2 == 1
         digit = read_digit(save(tmp_path / f"{number}.png", 255 - picture if dark else picture))
         assert (digit.inverted, digit.resized) == (dark, True)
@@ -60,15 +67,32 @@ def test_other_formats(tmp_path, name):
     assert np.corrcoef(png.pixels, other.pixels)[0, 1] > 0.99
 
 
-def test_colour_transparency_and_16_bits(tmp_path):
+def test_colour_and_16_bits(tmp_path):
     ink = enlarged(DIGITS[0])
     expected = read_digit(save(tmp_path / "grey.png", ink)).pixels.astype(int)
-    black_on_nothing = np.dstack([np.zeros_like(ink)] * 3 + [ink])
     blue_on_white = np.dstack([255 - ink, 255 - ink, np.full_like(ink, 255)])
-    for name, array in (("rgba", black_on_nothing), ("rgb", blue_on_white), ("deep", ink.astype(np.uint16) * 200)):
+    for name, array in (("rgb", blue_on_white), ("deep", ink.astype(np.uint16) * 200)):
         digit = read_digit(save(tmp_path / f"{name}.png", array))
         assert digit.inverted == (name != "deep")
         assert np.corrcoef(digit.pixels, expected)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (200, 30, 30)])
+def test_the_ink_of_one_colour_on_transparency(tmp_path, colour):
+    """White ink on nothing, as a drawing program saves it, would be white on white paper."""
+    ink = enlarged(DIGITS[0])
+    expected = read_digit(save(tmp_path / "grey.png", ink))
+    digit = read_digit(save(tmp_path / "a.png", np.dstack([np.full_like(ink, level) for level in colour] + [ink])))
+    assert digit == (pytest.approx(expected.pixels), False, True, "")
+
+
+def test_colours_on_transparency_lie_on_white_paper(tmp_path):
+    ink = enlarged(DIGITS[0])
+    card = np.dstack([255 - ink] * 3 + [np.full_like(ink, 255)])
+    card[:20, :20, 3] = 0  # a corner that is missing
+    digit = read_digit(save(tmp_path / "a.png", card))
+    assert digit.inverted
+    assert np.corrcoef(digit.pixels, read_digit(save(tmp_path / "grey.png", ink)).pixels)[0, 1] > 0.99
 
 
 def test_a_photo_on_grainy_grey_paper(tmp_path):
@@ -105,10 +129,10 @@ def test_a_blank_picture_is_refused(tmp_path, side, level):
         read_digit(path)
 
 
-def test_specks_that_vanish_and_pixels_that_are_no_numbers_are_refused(tmp_path):
+def test_specks_at_the_border_and_pixels_that_are_no_numbers_are_refused(tmp_path):
     specks = np.zeros((1000, 1000), np.uint8)
-    specks[0, 1] = specks[998, 999] = 255
-    with pytest.raises(DatasetError, match="specks.png: there is too little ink"):
+    specks[:3, 1] = specks[995:, 999] = 255
+    with pytest.raises(DatasetError, match="specks.png: there is no ink"):
         read_digit(save(tmp_path / "specks.png", specks))
     with pytest.raises(DatasetError, match=r"nan.tif: not a readable image \(there are pixels that are not finite"):
         read_digit(save(tmp_path / "nan.tif", np.full((30, 30), np.nan, np.float32)))
@@ -133,6 +157,10 @@ def test_what_is_no_image_is_refused(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DatasetError, match=f"{name}: not a readable image"):
             read_digit(tmp_path / name)
+    for brand in (b"heic", b"mif1"):
+        (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(20))
+        with pytest.raises(DatasetError, match=r"photo.heic: not .* HEIC, the format of iPhones: save it as JPEG"):
+            read_digit(tmp_path / "photo.heic")
     for path in (tmp_path, tmp_path / "missing.png"):
         with pytest.raises(DatasetError, match=f"{path}: not a readable image"):
             read_digit(path)
