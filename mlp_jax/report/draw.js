@@ -69,6 +69,23 @@ function inkBounds(strokes, width, height, pen) {
   });
 }
 
+/* How many shapes stand side by side, with no ink in the columns between and each at least 0.6 of the tallest. */
+function shapesBeside(pixels, width) {
+  const columns = Array.from({ length: width + 1 }, () => [Infinity, -1]); // the rows of ink; none in the last one
+  pixels.forEach((ink, place) => {
+    if (ink <= 0.2) return;
+    const [column, row] = [place % width, Math.floor(place / width)];
+    columns[column] = [Math.min(columns[column][0], row), row];
+  });
+  const heights = [];
+  let [top, bottom] = [Infinity, -1];
+  for (const [first, last] of columns) {
+    if (last < 0 && bottom >= 0) heights.push(bottom - top + 1);
+    [top, bottom] = last < 0 ? [Infinity, -1] : [Math.min(top, first), Math.max(bottom, last)];
+  }
+  return heights.filter((height) => height >= 0.6 * highest(heights)).length;
+}
+
 /* Scaled so that the longer side is 20 pixels of 28, then moved until the centre of mass is that of the frame. */
 function inkCentred(strokes, width, height) {
   const drawn = strokes.filter((stroke) => !stroke.erases);

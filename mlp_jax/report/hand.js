@@ -29,7 +29,11 @@ function showInputs() {
 
 function describeExample() {
   const { position } = now;
-  if (position === null) return setText(byId("example"), "");
+  if (position === null) {
+    const shapes = PEN ? shapesBeside(now.inputs, WIDTH) : 1;
+    const doubt = `${shapes} shapes stand side by side. If each is to be read, draw one at a time.`;
+    return setText(byId("example"), shapes > 1 ? doubt : "");
+  }
   const [label, answer] = [FACTS.labels[position], FACTS.answers[position]];
   const example = `Test example ${inEnglish(FACTS.indices[position])}`;
   const kept = "as it was kept, the network says";

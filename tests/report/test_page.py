@@ -92,6 +92,17 @@ def test_a_drawn_1_is_a_1(opened, trained):
     until(page, "document.querySelector('#spoken').textContent.startsWith('The network says 1')")
 
 
+def test_two_digits_are_doubted(opened, trained):
+    page = opened(trained)
+    page.click("#clear")
+    stroke(page, [(0.25 + 0.1 * x, 0.5 + 0.25 * y) for x, y in CIRCLE])
+    assert page.text_content("#example") == ""
+    stroke(page, [(0.7, 0.25), (0.7, 0.75)])
+    assert page.text_content("#example").startswith("2 shapes stand side by side.")
+    stroke(page, [(0.25, 0.5), (0.7, 0.5)])  # now it is one
+    assert page.text_content("#example") == ""
+
+
 def test_the_answer_follows_the_pen_within_a_frame(opened, trained):
     page = opened(trained)
     page.uncheck("#centres")  # which has a line look the same, however long it is
