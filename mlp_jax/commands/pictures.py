@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from mlp_jax.commands.shared import as_committee, dataset_of, inputs_of
-from mlp_jax.data import Dataset, DatasetError, Preprocessing, is_like_mnist, read_digit, read_picture
+from mlp_jax.data import Dataset, DatasetError, Frame, Preprocessing, read_digit, read_picture
 from mlp_jax.data.images import HEIC_NAMES
 from mlp_jax.data.unlike import are_unlike
 from mlp_jax.network import Model, Params, sizes_of
@@ -62,8 +63,8 @@ def read_pictures(
             f"{run.directory} has a network of {n_in} inputs, and height and width of its images are unknown"
         )
     shape = shape or MNIST_SHAPE
-    as_mnist = shape == MNIST_SHAPE and (dataset is None or is_like_mnist(dataset.train.inputs[:200]))
-    found = list(_readable(paths, _digit if as_mnist else _scaler(shape, dataset)))
+    frame = Frame() if dataset is None else Frame.of(dataset.train.inputs[:200]) if shape == MNIST_SHAPE else None
+    found = list(_readable(paths, _scaler(shape, dataset) if frame is None else partial(_digit, frame)))
     failed = len(paths) - len(found)
     if dataset is None or not found:
         return found, failed
@@ -107,8 +108,8 @@ def _readable(paths: Sequence[Path], read: Callable[[Path], Picture]) -> Iterato
             print("mlp-jax:", *str(error).split(), file=sys.stderr)
 
 
-def _digit(path: Path) -> Picture:
-    digit = read_digit(path)
+def _digit(frame: Frame, path: Path) -> Picture:
+    digit = read_digit(path, frame)
     note = ", dark ink on light paper, inverted" * digit.inverted + ", scaled and centred" * digit.resized
     return Picture(path, digit.pixels, MNIST_SHAPE, note, digit.doubt and f"it may not be one digit: {digit.doubt}")
 

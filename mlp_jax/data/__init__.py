@@ -2,7 +2,7 @@
 
 from mlp_jax.data.dataset import Dataset, DatasetError, DataWarning, Examples
 from mlp_jax.data.folders import load_pictures, read_picture
-from mlp_jax.data.images import Digit, is_like_mnist, read_digit
+from mlp_jax.data.images import Digit, Frame, read_digit
 from mlp_jax.data.load import load_dataset
 from mlp_jax.data.preprocessing import Column, Preprocessing
 from mlp_jax.data.shift import Augment, shifted
@@ -16,9 +16,9 @@ __all__ = [
     "DatasetError",
     "Digit",
     "Examples",
+    "Frame",
     "Preprocessing",
     "encoded_rows",
-    "is_like_mnist",
     "load_dataset",
     "load_pictures",
     "load_table",

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mlp_jax import DatasetError, load_dataset
-from mlp_jax.data import read_digit
+from mlp_jax.data import Frame, read_digit
 
 DIGITS = load_dataset().test.inputs[:100].reshape(-1, 28, 28)
 
@@ -22,9 +22,10 @@ def enlarged(digit, factor=9, pad=((30, 70), (140, 20))):
 
 
 def test_an_image_of_28_by_28_stays_as_it_is(tmp_path):
-    digit = read_digit(save(tmp_path / "a.png", DIGITS[0]))
-    np.testing.assert_array_equal(digit.pixels, DIGITS[0].ravel())
-    assert (digit.inverted, digit.resized) == (False, False)
+    for image in DIGITS:
+        digit = read_digit(save(tmp_path / "a.png", image))
+        np.testing.assert_array_equal(digit.pixels, image.ravel())
+        assert (digit.inverted, digit.resized) == (False, False)
 
 
 def test_a_digit_of_28_by_28_in_a_corner_is_framed(tmp_path):
@@ -58,6 +59,24 @@ def test_a_large_picture_becomes_what_mnist_had(tmp_path):
         likeness.append(max(np.corrcoef(digit.pixels, other.ravel())[0, 1] for other in moved))
     assert np.median(likeness) > 0.97
     assert min(likeness) > 0.85
+
+
+def test_letters_are_framed_as_those_of_emnist(tmp_path):
+    """In a box of 24 x 24, which is centred itself, and not the mass in it."""
+    letters = np.zeros((100, 28, 28), np.uint8)
+    for letter, digit in zip(letters, DIGITS, strict=True):
+        rows, columns = np.nonzero(digit)
+        cut = Image.fromarray(digit[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
+        scale = 24 / max(cut.size)
+        scaled = np.asarray(cut.resize([max(1, round(scale * length)) for length in cut.size]))
+        top, left = 14 - scaled.shape[0] // 2, 14 - scaled.shape[1] // 2
+        letter[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
+    frame = Frame.of(letters.reshape(100, 784))
+    assert frame == Frame(box=24, by_mass=False)
+    as_it_is, large = (read_digit(save(tmp_path / "a.png", each), frame) for each in (letters[0], enlarged(letters[0])))
+    np.testing.assert_array_equal(as_it_is.pixels, letters[0].ravel())
+    assert np.corrcoef(large.pixels, letters[0].ravel())[0, 1] > 0.95
+    assert Frame.of(np.full((3, 784), 90, np.uint8)) is None
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.bmp", "a.gif", "a.webp", "a.tif"])
