@@ -7,7 +7,7 @@ for files that cannot be read or contradict their headers, and for arrays that n
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedIOBase
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_jax.data.dataset import CLASSES, FLOATS, Dataset, DatasetError, Examples
+from mlp_jax.data.preprocessing import Preprocessing
 
 PIECE = 2**18  # bytes read at once: few enough to be in the processor's cache when they are copied
 MAPPED = 2**28  # bytes above which an array is mapped from its file, if its bytes lie there as they are
+AT_ONCE = 1_000  # images turned upright at a time
 TRUSTED = 8  # times its size in the file: memory that an array gets at once; if it expands further, it grows as it does
 
 Fits = Callable[[np.ndarray], np.ndarray]
@@ -32,6 +34,7 @@ class Stored:
     file: gives the bytes of the elements, from the first one on. packed: how many bytes of the file hold them.
     size: how many bytes the elements really have; None if only reading tells.
     raw: the file and the offset of the first element, if the elements are not compressed.
+    column: of labels, the column that has the classes; None if there is one only.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Stored:
     packed: int
     size: int | None = None
     raw: tuple[Path, int] | None = None
+    column: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.shape, default=0) < 1:
@@ -102,7 +106,11 @@ class Stored:
 
 
 class Arrays(NamedTuple):
-    """The arrays that make a data set."""
+    """The arrays that make a data set.
+
+    transposed: whether rows and columns of the images are exchanged, as in EMNIST. first_class: the smallest label.
+    class_names: of the classes, from the first on; None if they are in the targets or unknown.
+    """
 
     train_inputs: Stored
     train_targets: Stored
@@ -110,6 +118,9 @@ class Arrays(NamedTuple):
     test_targets: Stored
     train_weights: Stored | None = None
     test_weights: Stored | None = None
+    transposed: bool = False
+    first_class: int = 0
+    class_names: tuple[str, ...] | None = None
 
 
 @contextmanager
@@ -162,23 +173,29 @@ def read_numbers(numbers: Stored, rows: range) -> np.ndarray:
 
 
 def read_targets(targets: Stored, inputs: Stored, rows: range) -> tuple[np.ndarray, int]:
-    """The targets of the rows `rows` of `inputs`, and how many outputs all targets need."""
+    """The targets of the rows `rows` of `inputs`, and how many outputs all targets need; 0 if they are names."""
     name, shape, examples = targets.name, targets.shape, inputs.shape[0]
     if shape[0] != examples:
         raise DatasetError(f"{name} has {shape[0]} targets, {inputs.name} {examples} inputs: expected one each")
     if targets.dtype.newbyteorder("=") in FLOATS and len(shape) <= 2:
         return read_numbers(targets, rows), math.prod(shape[1:])
-    if targets.dtype.kind not in "iu" or shape[1:] not in ((), (1,)):
+    if targets.dtype.kind == "U" and len(shape) == 1:
+        return targets.read(rows, targets.dtype, lambda names: np.ones(len(names), bool), "a name"), 0
+    if targets.dtype.kind not in "iu" or (shape[1:] not in ((), (1,)) and targets.column is None):
         one_hot = "; of one-hot rows, save targets.argmax(axis=1)" if targets.dtype.kind in "iu" else ""
         raise DatasetError(
-            f"{name} is {targets.dtype} of shape {shape}: expected integers (n,), the class of each, or float16 to "
-            f"float64 (n, n_out), the wanted outputs{one_hot}"
+            f"{name} is {targets.dtype} of shape {shape}: expected integers (n,), the class of each, texts (n,), its "
+            f"name, or float16 to float64 (n, n_out), the wanted outputs{one_hot}"
         )
 
     def fits(classes: np.ndarray) -> np.ndarray:
         return (classes >= 0) & (classes < CLASSES)
 
-    classes = targets.read(range(examples), np.int32, fits, f"0 to {CLASSES - 1}").ravel()
+    if targets.column is not None:
+        classes = targets.read(range(examples), np.int32, lambda each: np.ones(len(each), bool), "an integer")
+        classes = classes[:, targets.column]
+    else:
+        classes = targets.read(range(examples), np.int32, fits, f"0 to {CLASSES - 1}").ravel()
     return classes[rows.start : rows.stop], 1 + int(classes.max())
 
 
@@ -195,7 +212,7 @@ def read_examples(inputs: Stored, targets: Stored, weights: Stored | None, rows:
     return Examples(read_numbers(inputs, rows), wanted, read_numbers(weights, rows)[:, 0]), n_out
 
 
-def read_dataset(arrays: Arrays, part: int, parts: int, class_names: tuple[str, ...] | None = None) -> Dataset:
+def read_dataset(arrays: Arrays, part: int, parts: int) -> Dataset:
     """The data set of the arrays, with one of `parts` equal parts of its training examples."""
     shape = image_shape(arrays.train_inputs)
     image_shape(arrays.test_inputs)
@@ -209,8 +226,31 @@ def read_dataset(arrays: Arrays, part: int, parts: int, class_names: tuple[str, 
     train, of_train = read_examples(arrays.train_inputs, arrays.train_targets, arrays.train_weights, rows)
     tests = range(arrays.test_inputs.shape[0])
     test, of_test = read_examples(arrays.test_inputs, arrays.test_targets, arrays.test_weights, tests)
-    n_out = max(of_train, of_test) if class_names is None else len(class_names)
-    return Dataset(train, test, shape, class_names, n_out=n_out)
+    n_out, names = max(of_train, of_test), arrays.class_names
+    if arrays.transposed and shape is not None:
+        train, test = (replace(each, inputs=_upright(each.inputs, shape)) for each in (train, test))
+        shape = (shape[1], shape[0], shape[2])
+    if arrays.first_class:
+        train, test = (replace(each, targets=each.targets - arrays.first_class) for each in (train, test))
+    if (of_train == 0) != (of_test == 0):
+        raise DatasetError(f"of {arrays.train_targets.name} and {arrays.test_targets.name} only one holds names")
+    if n_out == 0:
+        if parts > 1:
+            raise DatasetError(f"{arrays.train_targets.name} holds names, which each process would number otherwise")
+        names = tuple(map(str, np.unique(np.concatenate([train.targets, test.targets]))))
+        train, test = (replace(each, targets=np.searchsorted(names, each.targets)) for each in (train, test))
+    if names is None:
+        return Dataset(train, test, shape, n_out=n_out)
+    return Dataset(train, test, shape, names, preprocessing=Preprocessing(class_names=names))
+
+
+def _upright(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Images (n, height x width x channels) with rows and columns exchanged, in place if they are in memory."""
+    upright = images if images.flags.writeable else np.array(images)
+    for start in range(0, len(images), AT_ONCE):
+        some = upright[start : start + AT_ONCE]
+        some[:] = some.reshape(-1, *shape).transpose(0, 2, 1, 3).reshape(len(some), -1).copy()
+    return upright
 
 
 def rows_of_part(examples: int, part: int, parts: int) -> range:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FLOATS = (np.float16, np.float32, np.float64)
 CLASSES = 2**20  # a larger class is damage or no class
+MANY = 1_000  # more classes than this are looked at for gaps
+GAPS = 10  # times as many outputs as labels that occur: mistaken labels, or numbers to predict
 PIECE = 2**20  # numbers checked at once, so that a mapped file is never in memory as a whole
 
 
@@ -146,6 +148,8 @@ class Dataset:
                 raise DatasetError(f"n_out is {self.n_out} for {self.train.n_out} columns of targets: leave it out")
             return self.train.n_out
         n_out = self.n_out or (max(self.train.n_out, self.test.n_out) if names is None else len(names))
+        if names is None and n_out > MANY:
+            _refuse_gaps(np.union1d(self.train.targets, self.test.targets), n_out)
         if names is not None and len(names) != n_out:
             raise DatasetError(f"there are {len(names)} class_names for {n_out} outputs: expected one each")
         for part, examples in (("train", self.train), ("test", self.test)):
@@ -193,6 +197,16 @@ class Dataset:
         else:
             kept, out = stratified(examples, count, self.train.targets if self.has_classes else None)
         return replace(self, train=self.train.rows(kept), test=self.train.rows(out))
+
+
+def _refuse_gaps(labels: np.ndarray, n_out: int) -> None:
+    """Raises DatasetError if there are many more classes than labels that occur."""
+    if n_out > GAPS * len(labels):
+        raise DatasetError(
+            f"{len(labels)} different labels occur, from {labels[0]} to {labels[-1]}: a network would have {n_out} "
+            "outputs; number them with names, labels = np.unique(labels, return_inverse=True), and give the names as "
+            "class_names"
+        )
 
 
 def check_dataset(dataset: Dataset) -> None:

@@ -14,6 +14,7 @@ from mlp_jax.data.dataset import Dataset, DatasetError, Examples
 from mlp_jax.data.folders import has_folders, load_pictures
 from mlp_jax.data.idx import idx_sets, opened_idx
 from mlp_jax.data.npz import opened_npz, read_whole_npz
+from mlp_jax.data.oddities import said_if_odd
 from mlp_jax.data.split import split_rows
 from mlp_jax.data.table import SUFFIXES, load_table
 
@@ -31,23 +32,25 @@ def load_dataset(source: Any = "mnist", *, part: int = 0, parts: int = 1, **how:
         "mnist": the one in the package: 60,000 handwritten digits to train with and 10,000 to test with, 784 pixels
         each (LeCun, Cortes and Burges; see MNIST.md beside the file).
         A directory of four IDX files, raw or gzipped, named as MNIST, Fashion-MNIST, KMNIST and EMNIST were published
-        (train-images-idx3-ubyte, t10k-labels.idx1-ubyte.gz, emnist-letters-test-images-idx3-ubyte and so on). If it
-        holds several sets, DIR/emnist-letters means the files that begin so. Images and labels are the published ones:
-        those of EMNIST have rows and columns exchanged, and its letters are numbered from 1: class 0 has no examples.
+        (train-images-idx3-ubyte, t10k-labels.idx1-ubyte.gz, emnist-letters-test-images-idx3-ubyte and so on), or as
+        QMNIST was. If it holds several sets, DIR/emnist-letters means the files that begin so. Images of EMNIST, known
+        by that name, are turned upright. Its classes, and those of sets with a mapping.txt, have the names of their
+        characters.
         A table, as `load_table` takes it: with `target`, the column to predict, and its other arguments.
         A directory with a folder of pictures for each class, as `load_pictures` takes it, with its arguments.
         An .npz file with x_train, y_train, x_test and y_test; or with x and y, a fraction `test_fraction` of which is
         drawn at random to test with, 0.2 if not given; with split="time" the last examples. Inputs x: rows of numbers
         (n, n_in), or images (n, height, width) or (n, height, width, channels); uint8, or finite floats, which are kept
         as they are. Targets y: integers (n,) or (n, 1), the class of each example, or finite floats (n, n_out) or (n,),
-        the wanted outputs. It may have w_train and w_test, or w, (n,) floats, the weights. Nothing in it is ever
-        unpickled.
+        the wanted outputs; or texts (n,), the names of classes. It may have w_train and w_test, or w, (n,) floats, the
+        weights, and class_names, texts. Nothing in it is ever unpickled. Keys may be those of MedMNIST.
         "tfds:NAME" or "tfds:NAME:CONFIG": an image classification set of TensorFlow Datasets.
     part: which part of the training examples, from 0 to parts - 1, in their order. Only its inputs take memory. Each
         part comes with all test examples. parts: how many there are, a divisor of the number of training examples.
     how: of a table, of pictures, and of an .npz with x and y: arguments as above.
 
-    There are as many classes as the largest of all training and test examples plus one, or as TFDS has names for.
+    There are as many classes as the largest of all training and test examples plus one, or as there are names.
+    A DataWarning says what is probably a mistake: classes without examples, inputs that are nearly 0 or far from it.
     Arrays of more than 2**28 bytes that are not compressed stay in their file: they are a read-only np.memmap, and the
     checksum that an .npz has of them is not compared.
 
@@ -71,16 +74,17 @@ def load_dataset(source: Any = "mnist", *, part: int = 0, parts: int = 1, **how:
         return one_part(load_pictures(source, **how), part, parts)
     if str(source).endswith(".npz") and Path(source).is_file() and (whole := read_whole_npz(Path(source))):
         examples, shape = whole
-        return one_part(_split(examples, shape, **how), part, parts)
+        return one_part(said_if_odd(_split(examples, shape, **how), source), part, parts)
     if how:
         raise DatasetError(f"{source} has training and test examples as it is: leave out {', '.join(how)}")
     if isinstance(source, str) and source.startswith("tfds:"):
         from mlp_jax.data.tfds import read_tfds
 
-        name, _, config = source.removeprefix("tfds:").partition(":")
-        return read_tfds(name, config or None, part, parts)
+        name, _, config = source.removeprefix("tfds:").replace("/", ":", 1).partition(":")
+        return said_if_odd(read_tfds(name, config or None, part, parts), source)
     with _opened(source) as arrays:
-        return read_dataset(arrays, part, parts)
+        dataset = read_dataset(arrays, part, parts)
+    return dataset if source == "mnist" else said_if_odd(dataset, source)
 
 
 def is_table(source: Any) -> bool:
@@ -129,6 +133,11 @@ def _opened(source: str | Path) -> AbstractContextManager[Arrays]:
         return opened_idx(path)
     if stat.S_ISREG(mode) and path.suffix == ".npz":
         return opened_npz(path)
+    if {".pkl", ".pickle"} & {*path.suffixes}:
+        raise DatasetError(
+            f"{path} is a pickle, which can run any program when it is opened: write its arrays to an .npz file with "
+            "np.savez('data.npz', x_train=..., y_train=..., x_test=..., y_test=...); MNIST itself is inside, as mnist"
+        )
     raise DatasetError(f"{path} is no data set: expected {SOURCES}")
 
 

@@ -10,21 +10,29 @@ from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 from numpy.lib import format as npy
 
 from mlp_jax.data.array_files import Arrays, Stored, image_shape, read_examples, reading
-from mlp_jax.data.dataset import DatasetError, Examples
+from mlp_jax.data.dataset import DatasetError, DataWarning, Examples
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 WEIGHTS = ("w_train", "w_test")
 WHOLE = ("x", "y")
+MEDMNIST = ("train_images", "train_labels", "test_images", "test_labels")
+NAMES = "class_names"
 LONGEST = 10_000  # bytes of a header; that of an array of numbers has 118
 
 
 @contextmanager
 def opened_npz(path: Path, content: bytes | None = None) -> Iterator[Arrays]:
-    """The arrays KEYS, and WEIGHTS if there are any, of the file at `path`. content: of the file, if in memory."""
+    """The arrays KEYS, or MEDMNIST, and WEIGHTS and NAMES if there are any, of a file. content: of it, if in memory."""
     with _archive(path, content) as (stack, archive, members):
+        if {*MEDMNIST} <= members.keys() and not {*KEYS} & members.keys():
+            members = members | {key: members[theirs] for key, theirs in zip(KEYS, MEDMNIST, strict=True)}
+            if "val_images" in members:
+                said = "val_images are left out; --validation holds some of train_images out to choose settings by"
+                warnings.warn(f"{path}: {said}", DataWarning, stacklevel=4)
         if missing := [key for key in KEYS if key not in members]:
             raise DatasetError(
                 f"{path} has no {', no '.join(missing)}: expected the arrays {', '.join(KEYS)}, or x and y; found "
@@ -33,7 +41,17 @@ def opened_npz(path: Path, content: bytes | None = None) -> Iterator[Arrays]:
         opened = {
             key: _open(stack, archive, members[key], path, content is None) for key in KEYS + WEIGHTS if key in members
         }
-        yield Arrays(*(opened[key] for key in KEYS), *(opened.get(key) for key in WEIGHTS))
+        names = _names(_open(stack, archive, members[NAMES], path, True)) if NAMES in members else None
+        train_inputs, train_targets, test_inputs, test_targets = (opened[key] for key in KEYS)
+        weights = opened.get(WEIGHTS[0]), opened.get(WEIGHTS[1])
+        yield Arrays(train_inputs, train_targets, test_inputs, test_targets, *weights, class_names=names)
+
+
+def _names(stored: Stored) -> tuple[str, ...]:
+    if stored.dtype.kind != "U" or len(stored.shape) != 1:
+        raise DatasetError(f"{stored.name} is {stored.dtype} of shape {stored.shape}: expected texts, one a class")
+    rows = range(stored.shape[0])
+    return tuple(map(str, stored.read(rows, stored.dtype, lambda names: np.ones(len(names), bool), "a name")))
 
 
 def read_whole_npz(path: Path) -> tuple[Examples, tuple[int, int, int] | None] | None:
@@ -84,7 +102,7 @@ def _open(stack: ExitStack, archive: zipfile.ZipFile, member: zipfile.ZipInfo, p
         raw = (path, _place(archive, member) + before) if stored else None
     if dtype.hasobject:
         raise DatasetError(f"{name} holds Python objects, which take pickle to read: save an array of numbers")
-    if dtype.kind not in "uif":
+    if dtype.kind not in "uifU" or (dtype.kind == "U" and dtype.itemsize == 0):
         raise DatasetError(f"{name} is {dtype}: expected numbers; convert it and save it again")
     shape = tuple(int(length) for length in shape)
     return Stored(name, shape, dtype, fortran, file, member.compress_size, member.file_size - before, raw)

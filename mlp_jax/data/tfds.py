@@ -22,6 +22,7 @@ from PIL import Image
 
 from mlp_jax.data.array_files import read_dataset, reading
 from mlp_jax.data.dataset import Dataset, DatasetError
+from mlp_jax.data.idx import named_as_emnist
 from mlp_jax.data.npz import opened_npz
 
 LAYOUT = 2  # of the files in the cache: a change of the layout must count it up, so that they are made anew
@@ -49,7 +50,8 @@ def read_tfds(name: str, config: str | None = None, part: int = 0, parts: int = 
 
     Images become rows of height x width x channels; JPEG is decoded by Pillow, whose rounding can differ from
     TensorFlow's. The examples are in the order in which TFDS wrote them, which is shuffled. Test images are those of
-    the split `test`, or else `validation`. `part` and `parts` are those of `load_dataset`.
+    the split `test`, or else `validation`. `part` and `parts` are those of `load_dataset`. Those of EMNIST are turned
+    upright.
 
     Raises DatasetError for an unknown name or configuration, a set that is not image classification (an image of uint8
     and a label of a known number of classes, in a split `train` and one to test with), images of different sizes,
@@ -62,15 +64,15 @@ def read_tfds(name: str, config: str | None = None, part: int = 0, parts: int = 
     directory = _newest(home / name, config) or _prepare(source, name, config, home)
     cache = platformdirs.user_cache_path("mlp_jax", appauthor=False) / "datasets" / directory.relative_to(home)
     cache = cache.with_name(f"{cache.name}.npz")
-    origin = _origin(directory)
+    origin, emnist = _origin(directory), directory.parent.name if name == "emnist" else None
     try:
-        return _load(cache, origin, part, parts)
+        return _load(cache, origin, emnist, part, parts)
     except DatasetError:
         try:
-            _load(cache, origin)  # raises unless only the part is wrong
+            _load(cache, origin, emnist)  # raises unless only the part is wrong
         except DatasetError:
             _write_cache(cache, origin, source, directory)
-        return _load(cache, origin, part, parts)
+        return _load(cache, origin, emnist, part, parts)
 
 
 def _newest(home: Path, config: str | None) -> Path | None:
@@ -131,15 +133,21 @@ def _origin(directory: Path) -> str:
     return hashlib.sha256(json.dumps([LAYOUT, files]).encode()).hexdigest()
 
 
-def _load(cache: Path, origin: str, part: int = 0, parts: int = 1) -> Dataset:
-    """The set in the file `cache`. Raises DatasetError if that is missing, damaged, or not of this `origin`."""
+def _load(cache: Path, origin: str, emnist: str | None, part: int = 0, parts: int = 1) -> Dataset:
+    """The set in the file `cache`. Raises DatasetError if that is missing, damaged, or not of this `origin`.
+
+    emnist: which part of EMNIST it is, whose images TFDS leaves transposed; None for other sets.
+    """
     with reading(str(cache)), zipfile.ZipFile(cache) as archive:
         note = json.loads(archive.read(NOTE))
         if note["origin"] != origin:
             raise ValueError("it was made of other files")
         classes = tuple(note["classes"])
     with opened_npz(cache) as arrays:
-        return read_dataset(arrays, part, parts, classes)
+        arrays = arrays._replace(class_names=classes)
+        if emnist is not None:
+            arrays = named_as_emnist(arrays, emnist)
+        return read_dataset(arrays, part, parts)
 
 
 def _write_cache(cache: Path, origin: str, source: str, directory: Path) -> None:

@@ -12,13 +12,15 @@ from sources import IDX, KEYS, arrays, idx, memory, same, write_idx
 from mlp_jax import DatasetError, load_dataset
 from mlp_jax.data import array_files
 
+pytestmark = pytest.mark.filterwarnings("ignore::mlp_jax.data.DataWarning")  # of tiny sets: test_oddities.py
 MADE = arrays()
 DOTTED = tuple(name.replace("-idx", ".idx") for name in IDX)
-EMNIST = tuple(f"emnist-letters-{name.replace('t10k', 'test')}" for name in IDX)
+LETTERS = tuple(f"letters-{name.replace('t10k', 'test')}" for name in IDX)
+EMNIST = tuple(f"emnist-{name}" for name in LETTERS)
 
 
 @pytest.mark.parametrize("compress", [False, True])
-@pytest.mark.parametrize("names", [IDX, DOTTED, EMNIST])
+@pytest.mark.parametrize("names", [IDX, DOTTED, LETTERS])
 def test_files_as_published(tmp_path, names, compress):
     write_idx(tmp_path, MADE, names, compress)
     (tmp_path / "README").write_text("not data")
@@ -30,21 +32,79 @@ def test_files_as_published(tmp_path, names, compress):
 
 
 def test_one_of_several_sets_is_chosen_by_name(tmp_path):
-    """As the splits of EMNIST are published; letters are numbered from 1."""
-    letters = {**MADE, "y_train": np.array([1, 26, 2, 3, 4, 5], np.uint8)}
-    write_idx(tmp_path, letters, EMNIST, compress=True)
-    write_idx(tmp_path, MADE, tuple(name.replace("letters", "digits") for name in EMNIST))
-    with pytest.raises(DatasetError, match=r"2 data sets, emnist-digits, emnist-letters: choose .*/emnist-digits$"):
+    other = {**MADE, "y_train": MADE["y_train"][::-1]}
+    write_idx(tmp_path, other, LETTERS, compress=True)
+    write_idx(tmp_path, MADE, tuple(name.replace("letters", "digits") for name in LETTERS))
+    with pytest.raises(DatasetError, match=r"2 data sets, digits, letters: choose .*/digits$"):
         load_dataset(tmp_path)
-    chosen = load_dataset(tmp_path / "emnist-letters")
-    assert same(chosen, letters)
-    assert chosen.n_out == 27
-    assert same(load_dataset(f"{tmp_path}/emnist-digits"), MADE)
+    assert same(load_dataset(tmp_path / "letters"), other)
+    assert same(load_dataset(f"{tmp_path}/digits"), MADE)
     with pytest.raises(DatasetError, match=r"no data set '.*emnist-mnist' \(No such file or directory\): expected 'mn"):
         load_dataset(tmp_path / "emnist-mnist")
     plain = {**MADE, "y_train": MADE["y_train"][::-1]}
     write_idx(tmp_path, plain)
     assert same(load_dataset(tmp_path), plain)
+
+
+@pytest.mark.parametrize("part", ["letters", "balanced", "digits"])
+def test_emnist_is_upright_and_its_classes_are_characters(tmp_path, part):
+    """Its files have rows and columns exchanged; letters are numbered from 1."""
+    names = tuple(name.replace("letters", part) for name in EMNIST)
+    first, characters = {
+        "letters": (1, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+        "balanced": (0, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"),
+        "digits": (0, "0123456789"),
+    }[part]
+    train, test = np.arange(len(characters)) + first, np.array([first, first + 1])
+    made = arrays(len(characters), 2) | {"y_train": train.astype(np.uint8), "y_test": test.astype(np.uint8)}
+    dataset = load_dataset(write_idx(tmp_path, made, names, compress=part == "letters"))
+    assert (dataset.image_shape, dataset.class_names) == ((5, 3, 1), tuple(characters))
+    np.testing.assert_array_equal(dataset.train.inputs.reshape(-1, 5, 3), made["x_train"].transpose(0, 2, 1))
+    np.testing.assert_array_equal(dataset.test.inputs.reshape(-1, 5, 3), made["x_test"].transpose(0, 2, 1))
+    np.testing.assert_array_equal(dataset.train.targets, np.arange(len(characters)))
+    assert dataset.preprocessing.class_names == tuple(characters)
+
+
+def test_a_large_emnist_that_would_stay_in_its_file_is_upright(tmp_path, monkeypatch):
+    monkeypatch.setattr(array_files, "MAPPED", 0)
+    made = {**MADE, "y_train": MADE["y_train"] + 1, "y_test": MADE["y_test"] + 1}
+    dataset = load_dataset(write_idx(tmp_path, made, EMNIST), part=1, parts=2)
+    np.testing.assert_array_equal(dataset.train.inputs.reshape(-1, 5, 3), made["x_train"][3:].transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("name", ["mapping.txt", "letters-mapping.txt"])
+def test_a_mapping_names_the_classes(tmp_path, name):
+    write_idx(tmp_path, {**MADE, "y_train": MADE["y_train"] + 1, "y_test": MADE["y_test"] + 1}, LETTERS)
+    (tmp_path / name).write_text("1 65 97\n2 66 98\n3 67 99\n")
+    dataset = load_dataset(tmp_path)
+    assert same(dataset, MADE)
+    assert dataset.class_names == ("A", "B", "C")
+    (tmp_path / name).write_text("1 65\n3 66\n")
+    with pytest.raises(DatasetError, match=r"mapping.txt has the labels \[1, 3\]: expected all from the first to the"):
+        load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_the_classes_of_qmnist_are_the_first_of_8_integers(tmp_path, compress):
+    names = tuple(f"qmnist-{name.replace('t10k', 'test')}" for name in IDX)
+    write_idx(tmp_path, MADE, names, compress)
+    for part in ("train", "test"):
+        labels = np.full((len(MADE[f"y_{part}"]), 8), -1, ">i4")
+        labels[:, 0] = MADE[f"y_{part}"]
+        content = struct.pack(">BBBB2I", 0, 0, 12, 2, *labels.shape) + labels.tobytes()
+        (old,) = tmp_path.glob(f"qmnist-{part}-labels*")
+        old.unlink()
+        new = tmp_path / f"qmnist-{part}-labels-idx2-int{'.gz' * compress}"
+        new.write_bytes(gzip.compress(content) if compress else content)
+    assert same(load_dataset(tmp_path), MADE)
+
+
+def test_files_in_folders_of_their_names(tmp_path):
+    """As archives of Kaggle are unpacked."""
+    for key, name in zip(KEYS, IDX, strict=True):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_bytes(idx(MADE[key]))
+    assert same(load_dataset(tmp_path), MADE)
 
 
 def test_of_a_file_both_compressed_and_not_the_latter(tmp_path):

@@ -17,6 +17,7 @@ from sources import DAMAGES, IDX, KEYS, arrays, damaged, floats, idx, memory, np
 from mlp_jax import DatasetError, load_dataset
 from mlp_jax.data import array_files
 
+pytestmark = pytest.mark.filterwarnings("ignore::mlp_jax.data.DataWarning")  # of tiny sets: test_oddities.py
 MADE = arrays()
 METHODS = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED}
 FORMS = ("raw", "gz", *METHODS, *(f"{method} floats" for method in METHODS))

@@ -13,6 +13,7 @@ from sources import arrays, floats, memory, npy, same, write_npz, zipped
 from mlp_jax import DatasetError, load_dataset
 from mlp_jax.data import array_files
 
+pytestmark = pytest.mark.filterwarnings("ignore::mlp_jax.data.DataWarning")  # of tiny sets: test_oddities.py
 MADE, FLOATS = arrays(), floats()
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
@@ -119,7 +120,12 @@ REFUSED = {
         "x_train": np.zeros((6, 3, 8, 8), np.uint8)
     },
     r"y_train holds Python objects, which take pickle to read": {"y_train": np.array([0, 1, 2, 0, 1, 2], object)},
-    r"y_train is <U1: expected numbers": {"y_train": np.array(list("012012"))},
+    r"of .*y_train and .*y_test only one holds names": {"y_train": np.array(list("012012"))},
+    r"y_train is \|S1: expected numbers": {"y_train": np.array(list("012012"), "S1")},
+    r"class_names is int64 of shape \(3,\): expected texts, one a class": {"class_names": np.arange(3)},
+    r"6 different labels occur, from 0 to 90210: a network would have 90211 outputs; number": {
+        "y_train": np.array([0, 1, 2, 90208, 90209, 90210])
+    },
     r"x_train is complex64: expected numbers": {"x_train": MADE["x_train"].astype(np.complex64)},
 }
 

@@ -25,6 +25,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from mlp_jax import DatasetError, Examples, load_dataset
 from mlp_jax.data.tfds import read_tfds
 
+pytestmark = pytest.mark.filterwarnings("ignore::mlp_jax.data.DataWarning")  # of tiny sets: test_oddities.py
 FIXTURE = Path(__file__).with_name("tfds")
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # of the Debian package dataset-fashion-mnist
 PUBLISHED = {"train": 1504176606, "t10k": 1504176627}  # when Fashion-MNIST's files were gzipped, in Unix time
@@ -195,6 +196,18 @@ def test_the_newest_version_of_the_default_configuration_or_of_the_one_that_is_n
     (home / "small" / ".config").mkdir()
     (home / "small" / ".config" / "metadata.json").write_text('{"default_config_name": "two"}')
     assert load_dataset("tfds:small").test.targets == [2]
+
+
+def test_the_letters_of_emnist_are_upright(home):
+    """TFDS keeps its images transposed and counts 37 classes, of which 26 occur: from 1."""
+    pictures = RANDOM.integers(0, 256, (26, 4, 5), np.uint8)
+    splits = {"train": examples(pictures, range(1, 27)), "test": examples(pictures[:2], [1, 26])}
+    features = {"image": tfds.features.Image(shape=(4, 5, 1)), "label": tfds.features.ClassLabel(num_classes=37)}
+    make(home / "emnist" / "letters" / "3.1.0", features, splits)
+    dataset = load_dataset("tfds:emnist/letters")
+    assert (dataset.image_shape, dataset.class_names) == ((5, 4, 1), tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+    np.testing.assert_array_equal(dataset.train.inputs.reshape(-1, 5, 4), pictures.transpose(0, 2, 1))
+    assert dataset.test.targets.tolist() == [0, 25]
 
 
 GOOD = examples(PICTURES, LABELS)
