@@ -218,8 +218,21 @@ def lose_the_losses(run):
     (run / "metrics.jsonl").write_text("".join(lines))
 
 
+def delete_checkpoints(run):
+    shutil.rmtree(run / "checkpoints")
+
+
+def delete_checkpoints_of_a_long_run(run):
+    delete_checkpoints(run)
+    change_config(run, epochs=1000)
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line | {"seconds": 9}) + "\n" for line in metrics_of(run)))
+
+
 # What happens to a run, the flags it is resumed with, and what is then said.
 REFUSED = [
+    (delete_checkpoints, [], "has 6 epochs behind it and no checkpoint to resume from, and starting over would over"),
+    (delete_checkpoints_of_a_long_run, ["--epochs", 1000], "evaluate, predict and report still take its parameters"),
+    (lambda run: (run / "metrics.jsonl").unlink(), [], "begin a new run: mlp-jax train --data "),
     (damage_all_checkpoints, [], "has no checkpoint to resume from"),
     (lose_the_losses, [], "metrics.jsonl is damaged: the line of epoch 1 has no loss, test_loss, seconds"),
     (lambda run: change_config(run, seed=7), [], "has other settings (seed was 0, is to be 7)"),

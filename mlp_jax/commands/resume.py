@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_jax.config import Training
+from mlp_jax.config import Training, command_of
 from mlp_jax.data import Dataset
 from mlp_jax.runs import Checkpoints, Run, RunError
 from mlp_jax.runs.run import METRICS
@@ -18,6 +18,9 @@ from mlp_jax.training import TrainState, with_rates_of
 
 MAY_DIFFER = ("epochs", "checkpoint_every", "tensorboard", "stream", "device")
 """Settings that may change when a run is resumed; another device may change the last bits, which is said."""
+
+WITHOUT_CHECKPOINT = 10
+"""Seconds that the first checkpoint may take to reach the disk."""
 
 
 def begin(settings: Training, config: Mapping[str, Any]) -> Run:
@@ -74,7 +77,8 @@ def last_state(
     needed: what every line of metrics must have, see `check_lines`.
 
     The run's settings become those to continue with. Raises RunError for other settings than those of the checkpoint,
-    for fewer epochs than are trained, and for damaged metrics.
+    for fewer epochs than are trained, for missing or damaged metrics, and if starting over would overwrite a finished
+    run, or more than what is trained between two checkpoints.
     """
     state, facts = checkpoints.latest(start) or (start, {})
     if "settings" in facts:  # as they were, whatever has become of config.json
@@ -85,12 +89,36 @@ def last_state(
             f"{run.directory} has {trained} epochs behind it: ask for {trained} or more, not {config['epochs']}"
         )
     if not facts:
+        _refuse_to_start_over(run, config)
         warn(f"{run.directory} has no checkpoint yet: training starts at the beginning")
-    lines = run.rewind(trained)
+    try:
+        lines = run.rewind(trained)
+    except RunError as error:
+        raise RunError(f"{error}; {_way_out(run)}") from error
     check_lines(run, lines, needed)
     _say_what_differs(run, config)
     run.amend(**{name: config[name] for name in MAY_DIFFER if name in config})
     return with_rates_of(state, start), lines, facts
+
+
+def _refuse_to_start_over(run: Run, config: Mapping[str, Any]) -> None:
+    """Raises RunError for a run that is finished, or has trained for longer than a run does without a checkpoint."""
+    lines = run.lines()
+    seconds = sum(line["seconds"] for line in lines[1:] if isinstance(line.get("seconds"), int | float))
+    epochs = [config.get("epochs"), run.config.get("epochs"), config.get("patience")]  # training ends after so many
+    finished = len(lines) >= min(number for number in epochs if isinstance(number, int))
+    if finished or seconds > WITHOUT_CHECKPOINT + 2 * config["checkpoint_every"]:
+        raise RunError(
+            f"{run.directory} has {len(lines)} epochs behind it and no checkpoint to resume from, and starting over "
+            f"would overwrite them; {_way_out(run)}"
+        )
+
+
+def _way_out(run: Run) -> str:
+    """What can be done with a run that cannot be resumed."""
+    command = command_of(run.config)
+    again = f": {command} --out NEW_DIR" if command else ""
+    return f"evaluate, predict and report still take its parameters; to train again, begin a new run{again}"
 
 
 def check_lines(run: Run, lines: list[dict[str, Any]], needed: tuple[str, ...]) -> None:

@@ -130,6 +130,14 @@ class Run:
             if file.write(line) != len(line):
                 raise OSError(f"{self.directory / METRICS} could take only a part of a line: is the disk full?")
 
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl that are whole and undamaged, none if it is missing."""
+        path, found = self.directory / METRICS, []
+        for line in path.read_bytes().split(b"\n")[:-1] if path.is_file() else ():
+            with suppress(ValueError, RecursionError):
+                found.append(json.loads(line))
+        return [line for line in found if isinstance(line, dict)]
+
     def rewind(self, epoch: int) -> list[dict[str, Any]]:
         """Cut metrics.jsonl back to epochs 1 to `epoch`, and return them. RunError if one is missing or damaged."""
         path = self.directory / METRICS
