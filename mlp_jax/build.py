@@ -1,9 +1,9 @@
 """From settings, which are names and numbers, to the data, model, gradient rule and optimiser that they name."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import optax
@@ -15,7 +15,7 @@ from mlp_jax.config import DATA_OPTIONS, Compare, Problem, Sweep, Train, Trainin
 from mlp_jax.data import Augment, Dataset, load_dataset, shifted
 from mlp_jax.gradients import rules
 from mlp_jax.network import Model, loss
-from mlp_jax.training import LEARNING_RATE, make_optimizer
+from mlp_jax.training import make_optimizer, usual_rate
 
 AUTOMATIC = jax.grad(loss)
 
@@ -102,18 +102,21 @@ def rule_of(name: str, sizes: tuple[int, ...], settings: Train | Compare) -> Gra
     return made[name]()
 
 
-def learning_rate_of(settings: Train) -> float:
-    """The learning rate that is given, or the usual one of the optimiser."""
+def with_learning_rate(settings: Train, model: Model, sizes: Sequence[int]) -> Train:
+    """The settings with the learning rate that is given, or the usual one of the optimiser and the network."""
     if settings.learning_rate is not None:
-        return settings.learning_rate
-    return LEARNING_RATE if settings.optimizer == "sgd" else 0.001
+        return settings
+    rate = usual_rate(model, sizes) if settings.optimizer == "sgd" and len(sizes) > 1 else 0.001
+    return replace(settings, learning_rate=rate)
 
 
 def optimizer_of(settings: Train | Sweep, steps: int) -> optax.GradientTransformation:
     """The optimiser for a training of `steps` updates. That of a sweep has the first learning rate.
 
+    Settings of train have a learning rate, of `with_learning_rate`.
+
     Raises ValueError for an optimiser, a learning rate (each one of a sweep), or a weight decay that cannot be.
     """
-    rates = settings.learning_rate if isinstance(settings, Sweep) else (learning_rate_of(settings),)
+    rates = settings.learning_rate if isinstance(settings, Sweep) else (cast(float, settings.learning_rate),)
     made = [make_optimizer(settings.optimizer, rate, settings.schedule, steps, settings.weight_decay) for rate in rates]
     return made[0]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlp_jax import Layer, Model, load_dataset, quadratic
-from mlp_jax.build import augment_of, data_of, model_for, optimizer_of, sizes_for
+from mlp_jax.build import augment_of, data_of, model_for, optimizer_of, sizes_for, with_learning_rate
 from mlp_jax.cli import main, parse
 from mlp_jax.config import PRESETS, Sweep, Train, preset
 from mlp_jax.data import Dataset, Examples
@@ -51,14 +51,15 @@ def test_learning_rate_and_weight_decay_reach_the_optimiser():
     params = (Layer(jnp.full((1, 2), 3.0), jnp.ones(1)),)
     zeros = (Layer(jnp.zeros((1, 2)), jnp.zeros(1)),)
     for settings, rate in (
-        (Train(schedule="constant", weight_decay=0.1), 3.0),
+        (Train(schedule="constant", weight_decay=0.1, learning_rate=3.0), 3.0),
         (Sweep(schedule="constant", weight_decay=0.1, learning_rate=(0.5, 2.0)), 0.5),
     ):
         optimizer = optimizer_of(settings, steps=10)
         change, _ = optimizer.update(zeros, optimizer.init(params), params)
         np.testing.assert_allclose(change[0].weights, -rate * 0.1 * 3.0, rtol=1e-6)
         np.testing.assert_array_equal(change[0].biases, 0)
-    rates = optimizer_of(Train(optimizer="adam"), steps=10).init(params).hyperparams
+    adam = with_learning_rate(Train(optimizer="adam"), Model(), (2, 1))
+    rates = optimizer_of(adam, steps=10).init(params).hyperparams
     assert float(rates["learning_rate"]) == pytest.approx(0.001)
     with pytest.raises(ValueError, match=r"learning rate is -2.0: expected"):
         optimizer_of(Sweep(learning_rate=(1.0, -2.0)), steps=10)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +15,15 @@ from mlp_jax.build import (
     batch_size_for,
     data_of,
     held_out,
-    learning_rate_of,
     model_for,
     optimizer_of,
     rule_of,
     sizes_for,
+    with_learning_rate,
 )
 from mlp_jax.commands.recorder import TITLES, Recorder, part_of, recording, score_name, score_text
 from mlp_jax.commands.resume import begin, data_settings
-from mlp_jax.commands.scores import print_result, scores_of, unit_of
+from mlp_jax.commands.scores import print_result, scores_of, unit_of, warn_unless_learned
 from mlp_jax.commands.shared import heading, make_console, notes_said, progress_bar
 from mlp_jax.config import Train
 from mlp_jax.data import Dataset
@@ -88,6 +88,7 @@ def train_committee(settings: Train) -> int:
     dataset = held_out(settings, whole)
     settings = replace(settings, batch_size=batch_size_for(settings, dataset))
     model, sizes, part = model_for(settings, dataset), sizes_for(settings.sizes, dataset), part_of(settings)
+    settings = with_learning_rate(settings, model, sizes)
     training.use_cores_for_members(settings.members, sizes, settings.batch_size)
     keep_programs(settings.cache)
     optimizer = optimizer_of(settings, training.count_steps(settings.epochs, len(dataset.train), settings.batch_size))
@@ -95,7 +96,7 @@ def train_committee(settings: Train) -> int:
     for seed in (settings.seed, settings.seed + settings.members - 1):
         training.check_training(sizes, dataset, plan, settings.epochs, seed, settings.members)
     augment, state = augment_of(settings, dataset), _start(settings, sizes, plan)
-    config = {**asdict(settings), "sizes": sizes, "learning_rate": learning_rate_of(settings), **names_of(model)}
+    config = {**asdict(settings), "sizes": sizes, **names_of(model)}
     config |= data_settings(settings.data, dataset, settings.test) | {"device": jax.devices()[0].device_kind}
     for name in ("out", "resume", "cache"):
         del config[name]
@@ -118,6 +119,10 @@ def train_committee(settings: Train) -> int:
                     break
         finally:
             params = committee.save()
+    if recorder.status == 0 and recorder.lines:
+        last = recorder.lines[-1]
+        costs, rate = [last["loss"], last[f"{part}_loss"]], config["learning_rate"]
+        warn_unless_learned(dataset, model, last["epoch"], costs, [rate])
     if params is not None:
         _print_summary(recorder, params, whole, run, model)
     return recorder.status
@@ -144,7 +149,8 @@ def _start(settings: Train, sizes: tuple[int, ...], plan: Plan) -> TrainState:
     seeds = range(settings.seed, settings.seed + count)
     scales = 2.0 ** random.uniform(-1, 1, count) if settings.vary else None
     params = training.init_population(seeds, sizes, scales, standard_normal=settings.standard_normal)
-    rates = varied(count, learning_rate_of(settings), settings.weight_decay, random) if settings.vary else {}
+    rate = cast(float, settings.learning_rate)
+    rates = varied(count, rate, settings.weight_decay, random) if settings.vary else {}
     return training.start_population(params, plan.optimizer, rates)
 
 

@@ -1,12 +1,18 @@
 """Scores of a network on test examples, in the units of the target and beside the simplest answer there is."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from mlp_jax.commands.resume import warn
 from mlp_jax.commands.shared import print_json
 from mlp_jax.data import Dataset
+from mlp_jax.network import Model
 from mlp_jax.training import Evaluation
+
+ALMOST = 0.99
+"""Networks that give nearly the same answer to all examples cost a little less than one that does."""
 
 
 def unit_of(dataset: Dataset) -> float:
@@ -31,6 +37,39 @@ def same_answer(dataset: Dataset) -> Evaluation:
     squares, variance = (errors**2).mean(axis=0), ((test - mean) ** 2).mean(axis=0)
     r2 = np.where(variance > 0, 1 - squares / np.where(variance > 0, variance, 1), 0.0)
     return Evaluation(loss=None, score=float(r2.mean()), rmse=float(np.sqrt(squares).mean()))
+
+
+def cost_of_same_answer(dataset: Dataset, model: Model) -> float:
+    """The lowest average cost that the training examples have if all get the same outputs; NaN for an unknown cost."""
+    train = dataset.train
+    if dataset.has_classes:
+        counts = np.bincount(train.targets, train.weights, dataset.n_out)
+        mean = square = counts / counts.sum()
+    else:
+        y = train.targets.astype(np.float64)
+        mean, square = (np.average(power, axis=0, weights=train.weights) for power in (y, y**2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        yes, no = (np.where(part > 0, -part * np.log(part), 0).sum() for part in (mean, 1 - mean))
+    if model.cost.name == "cross_entropy":
+        return float(yes if model.output.name == "softmax" else yes + no)
+    return float((square - mean**2).sum()) if model.cost.name == "quadratic" else np.nan
+
+
+def warn_unless_learned(
+    dataset: Dataset, model: Model, epoch: int, costs: Sequence[Any], rates: Sequence[float]
+) -> None:
+    """Say on stderr if a training ended with costs that the same answer to all examples has too.
+
+    costs: in the last epoch, of training and of test examples, of all networks; None and NaN if not finite.
+    """
+    found = np.array(costs, np.float64)  # None is NaN
+    same = cost_of_same_answer(dataset, model)
+    if np.isfinite(found).any() and np.nanmin(found) >= ALMOST * same:
+        warn(
+            f"nothing was learned: the cost in epoch {epoch} is {np.nanmin(found):.4g}, and always giving the same "
+            f"answer costs {same:.4g}; try another --learning-rate than {' '.join(f'{rate:g}' for rate in rates)}, "
+            "more --epochs, or --optimizer adam"
+        )
 
 
 def print_result(found: dict[str, Any], dataset: Dataset, **more: Any) -> None:

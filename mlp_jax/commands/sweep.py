@@ -15,6 +15,7 @@ from rich.table import Table
 from mlp_jax.build import augment_of, batch_size_for, data_of, held_out, model_for, optimizer_of, sizes_for
 from mlp_jax.commands.recorder import TITLES, as_line, part_of, recording, score_name, score_text
 from mlp_jax.commands.resume import begin, check_lines, data_settings
+from mlp_jax.commands.scores import warn_unless_learned
 from mlp_jax.commands.shared import make_console, notes_said, print_json
 from mlp_jax.config import Sweep
 from mlp_jax.data import Preprocessing
@@ -94,6 +95,9 @@ def sweep(settings: Sweep) -> int:
                 break
     if last:
         console.print(_table(members, last, settings.epochs, part))
+        if recorder.status == 0:
+            costs = [*last.loss, *last.test_loss]
+            warn_unless_learned(dataset, model, last.epoch, costs, settings.learning_rate)
     _print_results(members, runs, last, recorder.lines, whole, part)
     return recorder.status
 

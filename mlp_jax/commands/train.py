@@ -17,16 +17,16 @@ from mlp_jax.build import (
     batch_size_for,
     data_of,
     held_out,
-    learning_rate_of,
     model_for,
     optimizer_of,
     rule_of,
     sizes_for,
+    with_learning_rate,
 )
 from mlp_jax.commands.committee import train_committee
 from mlp_jax.commands.recorder import TITLES, Recorder, as_line, part_of, recording, score_name, score_text
 from mlp_jax.commands.resume import begin, data_settings, sha256
-from mlp_jax.commands.scores import print_result, scores_of, unit_of
+from mlp_jax.commands.scores import print_result, scores_of, unit_of, warn_unless_learned
 from mlp_jax.commands.shared import heading, make_console, notes_said, progress_bar
 from mlp_jax.config import Train
 from mlp_jax.data import Dataset, Examples
@@ -82,10 +82,11 @@ def _train(settings: Train, processes: Processes) -> int:
     settings = replace(settings, batch_size=batch_size_for(settings, dataset))
     model, part = model_for(settings, dataset), part_of(settings)
     sizes = sizes_for(settings.sizes, dataset)
+    settings = with_learning_rate(settings, model, sizes)
     use_one_thread_if_small(sizes, settings.batch_size)
     keep_programs(settings.cache)
     config = {name: value for name, value in asdict(settings).items() if name not in (*PLACES, *OF_COMMITTEE)}
-    config |= {"sizes": sizes, "learning_rate": learning_rate_of(settings), **names_of(model)}
+    config |= {"sizes": sizes, **names_of(model)}
     if processes.count > 1:
         _check_same(processes, config, dataset, resuming=settings.resume is not None)
     processes.start()
@@ -135,6 +136,10 @@ def _train(settings: Train, processes: Processes) -> int:
             if stopped or _out_of_patience(settings, recorder):
                 break
     if run:
+        if recorder.status == 0 and recorder.lines:
+            last = recorder.lines[-1]
+            costs, rate = [last["loss"], last[f"{part}_loss"]], config["learning_rate"]
+            warn_unless_learned(dataset, model, last["epoch"], costs, [rate])
         _print_summary(settings, recorder, whole, run, model)
     return recorder.status
 

@@ -12,7 +12,7 @@ from mlp_jax.training.divergence import DivergenceError
 from mlp_jax.training.epoch import train_epoch, train_population, update
 from mlp_jax.training.evaluation import Evaluation, evaluate, evaluator, training_sample
 from mlp_jax.training.loop import EpochMetrics, epochs, fit, start_or_continue
-from mlp_jax.training.optimizer import LEARNING_RATE, current_rate, make_optimizer, with_rates_of
+from mlp_jax.training.optimizer import LEARNING_RATE, current_rate, make_optimizer, usual_rate, with_rates_of
 from mlp_jax.training.plan import (
     Plan,
     TrainState,
@@ -67,6 +67,7 @@ __all__ = [
     "update",
     "use_cores_for_members",
     "use_one_thread_if_small",
+    "usual_rate",
     "varied",
     "with_rates_of",
 ]

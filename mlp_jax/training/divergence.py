@@ -24,11 +24,11 @@ class DivergenceError(ArithmeticError):
     state: the TrainState after the last good epoch.
 
     >>> import numpy as np
-    >>> from mlp_jax import Dataset, DivergenceError, Examples, Model, fit, identity, init_params
-    >>> numbers = Examples(np.full((20, 2), 1e6), np.full((20, 1), 1e6))  # far too large for the learning rate
+    >>> from mlp_jax import Dataset, DivergenceError, Examples, Model, fit, identity, init_params, make_optimizer
+    >>> numbers, sgd = Examples(np.full((20, 2), 1e6), np.full((20, 1), 1e6)), make_optimizer("sgd", 3.0)  # too large
     >>> try:
     ...     params = init_params(jax.random.key(0), (2, 3, 1))
-    ...     fit(params, Dataset(numbers, numbers), Model(output=identity), epochs=9, batch_size=2)
+    ...     fit(params, Dataset(numbers, numbers), Model(output=identity), epochs=9, batch_size=2, optimizer=sgd)
     ... except DivergenceError as error:
     ...     print(error.state.epoch < 9)
     True

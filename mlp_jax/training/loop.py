@@ -23,7 +23,7 @@ from mlp_jax.training.divergence import DivergenceError, first_failure, still_fi
 from mlp_jax.training.epoch import train_epoch, train_population
 from mlp_jax.training.evaluation import evaluator, scores_of_answers
 from mlp_jax.training.little import is_little, little_epochs, state_at
-from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer, with_rates_of
+from mlp_jax.training.optimizer import make_optimizer, usual_rate, with_rates_of
 from mlp_jax.training.plan import Plan, TrainState, check_patience, check_targets, check_training, count_steps, member
 from mlp_jax.training.progress import with_progress
 from mlp_jax.training.sharding import POPULATION, count_examples, place, place_examples, place_order, unshard
@@ -286,8 +286,8 @@ def fit(
     params: initial parameters; or the state after some epochs of an earlier call, from which training goes on. The
         result is bit-identical to training without a stop if the other arguments are the same.
     epochs: how many there are in all, those behind a given state included.
-    optimizer: any Optax transformation; plain SGD with cosine decay by default. One of `make_optimizer` shares its
-        compiled program with all others of the same name; any other is compiled for itself.
+    optimizer: any Optax transformation; plain SGD with `usual_rate` and cosine decay by default. One of `make_optimizer`
+        shares its compiled program with all others of the same name; any other is compiled for itself.
     gradient: the rule, `backprop` by default; `jax.grad(loss)` does as well.
     seed: the order of the examples in an epoch depends on the seed and the epoch's number alone.
     mesh: devices that share each mini-batch along the mesh's axis "batch", as in `jax.make_mesh((4,), ("batch",))`;
@@ -330,7 +330,8 @@ def fit(
         dataset = dataset.held_out(validation)
     if optimizer is None:
         steps = count_steps(epochs, count_examples(len(dataset.train), mesh), batch_size)
-        optimizer = make_optimizer("sgd", LEARNING_RATE, "cosine", steps, weight_decay)
+        rate = usual_rate(model, sizes_of(params.params if isinstance(params, TrainState) else params))
+        optimizer = make_optimizer("sgd", rate, "cosine", steps, weight_decay)
     elif weight_decay:
         raise ValueError(
             f"the weight decay is {weight_decay} beside an optimiser: give it to make_optimizer, or to the optimiser"

@@ -7,7 +7,7 @@ Half the default rate of plain SGD:
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, Literal, get_args
@@ -19,7 +19,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from mlp_jax.network import Layer, Params
+from mlp_jax.network import Layer, Model, Params
 from mlp_jax.training.plan import TrainState
 
 Schedule = Literal["constant", "cosine"]
@@ -28,6 +28,31 @@ LEARNING_RATE = 3.0
 """The rate that serves plain SGD best on 784-16-16-10 with batches of 100 and cosine decay over 30 epochs, chosen on
 10,000 of the training images over eight seeds: of 1, 2, 3, 4, 6 and 8 the one whose worst seed does best (94.6 %), with
 a median (94.90 %) next to that of 4 (94.95 %)."""
+
+
+def usual_rate(model: Any, sizes: Sequence[int]) -> float:
+    """A learning rate with which plain SGD trains a network of these sizes well, by MNIST and batches of 100.
+
+    3 divided by what makes steps longer: outputs beyond 0 to 1 (identity), hidden functions steeper than sigmoid, and
+    many neurons n in the layer before the last. At most 3 and 128 / n with sigmoid or softmax in the hidden layers, 0.3
+    with others, 0.1 and 4 / n with outputs beyond 0 to 1. After 8 epochs that gives 784-10 90.9 %, where 3 gives 48 %;
+    784-128-10 93.8 %, not 39 %; with relu, softmax and cross-entropy 784-16-16-10 94 %, not 11 %.
+
+    >>> from mlp_jax import Model, identity, relu
+    >>> from mlp_jax.training import usual_rate
+    >>> usual_rate(Model(), (784, 16, 16, 10)), usual_rate(Model(), (784, 128, 10))
+    (3.0, 1.0)
+    >>> usual_rate(Model(relu), (784, 128, 10)), usual_rate(Model(output=identity), (5, 16, 1))
+    (0.3, 0.1)
+    """
+    if not isinstance(model, Model):  # one of each member
+        return LEARNING_RATE
+    unit, before_last = (0, 1), max(1, sizes[-2])
+    if model.output.range != unit:
+        return min(0.1, 4 / before_last)
+    if len(sizes) > 2 and model.hidden.range != unit:
+        return 0.3
+    return min(LEARNING_RATE, 128 / before_last)
 
 
 def make_optimizer(

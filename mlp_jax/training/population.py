@@ -20,10 +20,10 @@ from jaxtyping import Array, DTypeLike, Integer
 from mlp_jax.backward import GradientRule, backprop
 from mlp_jax.data import Augment, Dataset
 from mlp_jax.data.dataset import check_dataset
-from mlp_jax.network import Model, Params, check_layers, init_params
+from mlp_jax.network import Model, Params, check_layers, init_params, sizes_of
 from mlp_jax.training.loop import Callback, EpochMetrics, run_epochs, start_or_continue
-from mlp_jax.training.optimizer import LEARNING_RATE, make_optimizer, with_rates
-from mlp_jax.training.plan import Plan, TrainState, count_steps
+from mlp_jax.training.optimizer import make_optimizer, usual_rate, with_rates
+from mlp_jax.training.plan import Plan, TrainState, count_steps, member
 from mlp_jax.training.sharding import count_examples
 
 Made = TypeVar("Made")
@@ -82,7 +82,9 @@ def fit_population(
     alone = members == 1 and mesh is None  # model and optimiser are then constants of the program, as for `fit`
     if optimizer is None:
         steps = count_steps(epochs, count_examples(len(dataset.train), mesh), batch_size)
-        optimizer = make_optimizer("sgd", LEARNING_RATE, "cosine", steps)
+        layers = params.params if isinstance(params, TrainState) else params
+        rate = usual_rate(model, sizes_of(member(layers, 0)))
+        optimizer = make_optimizer("sgd", rate, "cosine", steps)
     elif not isinstance(optimizer, optax.GradientTransformation):
         if alone:
             optimizer, hyperparams = _made_by(optimizer, hyperparams), None

@@ -10,8 +10,24 @@ import optax
 import pytest
 from small import BATCH, MODEL, PARAMS, PICTURES, RATE, SETTINGS, TABLE, assert_close, epoch_by_numpy, one_device_order
 
-from mlp_jax import Layer, Plan, TrainState, fit, make_optimizer, update
-from mlp_jax.training import current_rate, use_one_thread_if_small, with_rates_of
+from mlp_jax import (
+    Dataset,
+    Examples,
+    Layer,
+    Model,
+    Plan,
+    TrainState,
+    cross_entropy,
+    fit,
+    fit_population,
+    identity,
+    init_population,
+    make_optimizer,
+    relu,
+    softmax,
+    update,
+)
+from mlp_jax.training import current_rate, member, use_one_thread_if_small, usual_rate, with_rates_of
 from mlp_jax.training.optimizer import with_rates
 
 LAYERS = (Layer(jnp.ones((1, 1)), jnp.ones(1)),)
@@ -178,3 +194,32 @@ def test_a_small_network_takes_one_thread_unless_told_otherwise(monkeypatch, siz
         monkeypatch.delenv("PJRT_NPROC")
     use_one_thread_if_small(sizes, batch)
     assert os.environ.get("PJRT_NPROC") == after
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes", "rate"),
+    [
+        (Model(), (784, 16, 16, 10), 3),
+        (Model(), (784, 30, 10), 3),
+        (Model(), (784, 128, 10), 1),
+        (Model(), (784, 10), 128 / 784),
+        (Model(relu, softmax, cross_entropy), (784, 128, 10), 0.3),
+        (Model(relu, softmax, cross_entropy), (784, 10), 128 / 784),
+        (Model(output=identity), (5, 16, 2), 0.1),
+        (Model(relu, identity), (784, 10), 4 / 784),
+    ],
+)
+def test_the_usual_rate_of_sgd_depends_on_the_network(model, sizes, rate):
+    assert usual_rate(model, sizes) == rate
+
+
+def test_fit_and_populations_use_the_usual_rate():
+    draw = np.random.default_rng(0)
+    examples = Examples(draw.normal(size=(20, 5)).astype(np.float32), draw.integers(3, size=20))
+    data, model = Dataset(examples, examples), Model(relu, softmax, cross_entropy)
+    settings = {"epochs": 1, "batch_size": 7, "progress": False}
+    params = init_population([0], (5, 4, 3))
+    alone = fit(member(params, 0), data, model, **settings)
+    together, _ = fit_population(params, data, model, **settings)
+    for state in (alone, member(together, 0)):
+        assert state.optimizer_state.hyperparams["learning_rate"] == np.float32(0.3)
