@@ -25,6 +25,13 @@ The public names stand in `__init__.pyi`. Each is imported when it is first used
 that `mlp-jax --help` need not wait for.
 """
 
+from importlib import metadata
+from typing import Any
+
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    return metadata.version(__name__) if name == "__version__" else _public(name)

@@ -25,6 +25,8 @@ from .training import (
     update,
 )
 
+__version__: str
+
 __all__ = [
     "Activation",
     "Cost",

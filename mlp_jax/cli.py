@@ -7,18 +7,22 @@ import gc
 import inspect
 import io
 import json
+import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, replace
 from difflib import get_close_matches
-from importlib import import_module
+from importlib import import_module, metadata
 from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from mlp_jax import config
+from mlp_jax.checks import check_settings
 from mlp_jax.config import Compare, Evaluate, Experiment, Export, Predict, Problem, Report, Serve, Sweep, Train
 
 KINDS = (Train, Sweep, Evaluate, Predict, Export, Report, Serve, Compare, Experiment)
@@ -37,18 +41,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # bars and boxes, if the terminal cannot show them
     try:
+        with _pipe_may_close():
+            return _run(arguments)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _pipe_may_close() -> Iterator[None]:
+    """Within it, a reader that goes away, `| head` say, ends the program without a word, and with exit status 1.
+
+    As Python's documentation has it (signal, "Note on SIGPIPE"): what is left in the buffers goes to the null device.
+    """
+    try:
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()  # here, and not as Python ends, when an error could no longer be caught
+    except OSError as error:
+        null = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            if not isinstance(error, BrokenPipeError) and stream is sys.stderr:
+                print(f"mlp-jax: the output cannot be written: {error}", file=sys.stderr)
+            elif stream is not None:
+                os.dup2(null, stream.fileno())
+        sys.exit(1 if isinstance(error, BrokenPipeError) else 2)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
         settings = parse(arguments)
         name = type(settings).__name__.lower()
         module = import_module(f"mlp_jax.commands.{name}")  # here, and not above, because it imports JAX
         return getattr(module, name)(settings)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         message = str(error)
     except Exception as error:
         if sys.flags.dev_mode:
             raise
-        message = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]} (PYTHONDEVMODE=1 shows where)"
-    finally:
-        signal.signal(signal.SIGINT, before)
+        message = message_of(error)
     print("mlp-jax:", *message.split(), file=sys.stderr)
     return 2
 
@@ -58,6 +93,12 @@ def parse(arguments: Sequence[str] | None = None) -> Any:
 
     Raises ValueError, in one line, for arguments that make no sense, and for a run that cannot be resumed.
     """
+    settings = _parse(arguments)
+    check_settings(settings)
+    return settings
+
+
+def _parse(arguments: Sequence[str] | None) -> Any:
     name, given = _read(sys.argv[1:] if arguments is None else arguments)
     kind = COMMANDS[name]
     if kind is Train or kind is Sweep:
@@ -71,9 +112,27 @@ def parse(arguments: Sequence[str] | None = None) -> Any:
     return kind(**given)
 
 
+def message_of(error: BaseException) -> str:
+    """One line about an error that nobody foresaw."""
+    platforms, text = os.environ.get("JAX_PLATFORMS"), str(error).strip().partition("\n")[0]
+    if platforms and ((isinstance(error, AssertionError) and not text) or "Unable to initialize backend" in text):
+        reason = f" ({text.partition(': ')[2].rstrip('.')})" if text else ""
+        return (
+            f"JAX cannot use JAX_PLATFORMS={platforms} on this machine{reason}: unset it, set it to cpu, or install "
+            "what JAX needs for it, pip install 'jax[cuda13]' say"
+        )
+    return f"{type(error).__name__}: {text} (PYTHONDEVMODE=1 shows where)"
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message):
+            message += _meant(choice[1], re.findall(r"[^', ]+", choice[2]))
         raise ValueError(f"{message}; see {self.prog} --help")
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    return "".join(f"; perhaps you meant {near}" for near in get_close_matches(word, known, 1))
 
 
 def _read(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -83,7 +142,7 @@ def _read(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
     name = given.pop("command")
     if unknown:
         flags = [_flag(field) for field in fields(COMMANDS[name])]
-        meant = "".join(f"; perhaps you meant {flag}" for flag in get_close_matches(unknown[0], flags, 1))
+        meant = _meant(unknown[0], flags)
         raise ValueError(f"unrecognized arguments: {' '.join(unknown)}{meant}; see mlp-jax {name} --help")
     return name, _with_tuples(given)
 
@@ -91,6 +150,7 @@ def _read(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `shtab --shell=bash mlp_jax.cli.make_parser` makes a shell's completion of it."""
     parser = _Parser("mlp-jax", description="Train, examine and use multilayer perceptrons.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"mlp-jax {metadata.version('mlp_jax')}")
     commands, helps = parser.add_subparsers(dest="command", metavar="COMMAND", required=True), _help_texts()
     for name, kind in COMMANDS.items():
         _add_command(commands, name, kind, helps)

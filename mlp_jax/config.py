@@ -124,7 +124,7 @@ class Train(Training):
     """Train a network and keep it in a directory of its own."""
 
     learning_rate: float | None = None
-    """Learning rate. If not given: 0.001 with any optimiser but sgd. With sgd 3, but 0.3 if the hidden layers have other
+    """Learning rate. If not given: 0.001 with any optimiser but sgd. With sgd 3, but 0.3 if hidden layers have other
     functions than sigmoid and softmax, 0.1 if outputs go beyond 0 to 1, and less if the layer before the last is
     wide."""
     gradient: RuleName = "manual"

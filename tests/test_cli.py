@@ -8,11 +8,13 @@ import subprocess
 import sys
 from dataclasses import asdict, fields, replace
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import mlp_jax
 from mlp_jax import Model, build, load_dataset
 from mlp_jax.build import model_for
 from mlp_jax.cli import COMMANDS, main, parse
@@ -22,7 +24,7 @@ from mlp_jax.config import PRESETS, Compare, Evaluate, Experiment, Predict, Swee
 read_once = cache(load_dataset)
 BAD = {
     "": "required: COMMAND; see mlp-jax --help",
-    "trian": "COMMAND: invalid choice: 'trian' .choose from '?train'?, '?sweep'?, .*; see mlp-jax --help",
+    "trian": "COMMAND: invalid choice: 'trian' .choose from '?train'?, .*; perhaps you meant train; see",
     "train --epoch 3": "unrecognized arguments: --epoch 3; perhaps you meant --epochs; see mlp-jax train --help",
     "train --batch_size 3": "unrecognized arguments: --batch_size 3; perhaps you meant --batch-size;",
     "train fashion": "unrecognized arguments: fashion; see mlp-jax train --help",
@@ -31,41 +33,50 @@ BAD = {
     "train --epochs three": "--epochs: invalid int value: 'three'; see mlp-jax train --help",
     "train --epochs=2.5": "--epochs: invalid int value: '2.5'",
     "train --angles yes": "unrecognized arguments: yes",
-    "train --hidden sigmod": "--hidden: invalid choice: 'sigmod' .choose from '?sigmoid'?, ",
+    "train --hidden sigmod": "--hidden: invalid choice: 'sigmod' .choose from .*; perhaps you meant sigmoid;",
     "train --gradient numerical": "choose from '?manual'?, '?automatic'?",
     "train --sizes 784 sixteen 10": "--sizes: invalid int value: 'sixteen'",
     "train --data fashion": "there is no data set 'fashion' .*: expected 'mnist'",
     "train --sizes 784 16": "sizes are .784, 16., but the data have 784 inputs and 10 classes: .* end at 10",
     "train --sizes 28 16 10": "sizes are .28, 16, 10., but the data have 784 inputs .* start at 784",
-    "train --sizes 784": "sizes are .784,., but the data have",
-    "train --sizes": "sizes are .., but the data have",
-    "train --sizes 784 0 10": "sizes are .784, 0, 10.: .* of 1 neuron or more",
-    "train --batch-size 0": "batch size is 0: expected 1 or more",
+    "train --sizes 784": "--sizes are .784,.: expected two layers or more",
+    "train --sizes": "--sizes are ..: expected two layers or more",
+    "train --sizes 784 0 10": "--sizes are .784, 0, 10.: .* of 1 neuron or more",
+    "train --sizes 784 -1 10": "--sizes is -1: expected 0 or more",
+    "train --batch-size 0": "--batch-size is 0: expected 1 or more",
     "train --batch-size 60001": "batch size is 60001: expected 1 to 60000",
-    "train --epochs 0": "number of epochs is 0: expected 1 or more",
+    "train --epochs 0": "--epochs is 0: expected 1 or more",
     "train --seed -1": "seed is -1: expected 0 to 4294967295",
     "train --seed 99999999999999999999": "seed is 99999999999999999999: expected 0 to",
     "compare --seed 4294967296": "seed is 4294967296: expected 0 to 4294967295",
     "train --sizes 784 100000000 10": "make 79,500,000,010 parameters: expected fewer than",
     "train --optimizer scale": "Optax has no optimiser 'scale'",
-    "train --learning-rate 0": "learning rate is 0.0: expected a finite number above 0",
-    "train --learning-rate nan": "learning rate is nan: expected",
-    "train --weight-decay -1": "weight decay is -1.0: expected",
+    "train --learning-rate 0": "--learning-rate is 0.0: expected a finite number above 0",
+    "train --learning-rate nan": "--learning-rate is nan: expected",
+    "train --weight-decay -1": "--weight-decay is -1.0: expected",
     "train --output tanh --cost cross_entropy": "cost needs outputs from 0 to 1",
-    "train --gradient suggested_activations --step nan": "the step is nan: expected a finite number",
+    "train --gradient suggested_activations --step nan": "--step is nan: expected a finite number",
     "train --patience 3": "patience is 3",
     "train --out full": "full is there already and not empty: give --out a new directory",
     "train --out full/file/below": "Not a directory: 'full/file/below'",
     "train --resume full": "full is not a run that can be resumed: there is no config.json in it",
-    "sweep --seeds 0": "no network to train: give at least one seed, one learning rate and one scale",
+    "sweep --seeds 0": "--seeds is 0: expected 1 or more",
+    "sweep --seeds 1000000": "5,000,000 networks are asked for, .*: expected at most 10,000",
     "sweep --learning-rate": "no network to train",
-    "sweep --learning-rate 1 -1": "learning rate is -1.0: expected a finite number above 0",
-    "sweep --scale 1 nan": "scales are .* expected finite numbers",
+    "sweep --learning-rate 1 -1": "--learning-rate is -1.0: expected a finite number above 0",
+    "sweep --scale 1 nan": "--scale is nan: expected a finite number",
     "sweep --seeds 2 --seed 4294967295": "seed is 4294967296: expected 0 to 4294967295",
     "sweep --out full": "full is there already and not empty",
-    "compare --batch-size 0": "batch size is 0",
+    "compare --batch-size 0": "--batch-size is 0",
     "compare --sizes 784 11": "sizes are .784, 11.",
     "compare --run full --hidden sigmoid --cost quadratic": "own hidden, cost: leave out --hidden --cost, or --run",
+    "train --hidden": "--hidden: expected one argument",
+    "train --timeout 0": "--timeout is 0: expected 1 or more",
+    "train --validation -3": "--validation is -3.0: expected 0 or more",
+    "train --vary": "--vary is for a committee",
+    "train --num-processes 2 --process-id 2": "--process-id is 2: expected 0 to 1",
+    "serve full --port 65536": "--port is 65536: expected 0 to 65535",
+    "experiment noise --image -1": "--image is -1: expected 0 or more",
     "evaluate": "required: DIR; see mlp-jax evaluate --help",
     "evaluate missing": "missing is no run: there is no config.json in it",
     "evaluate full": "full is no run",
@@ -90,6 +101,43 @@ def test_bad_input_is_one_line_and_exit_status_2_and_nothing_is_written(argument
     assert re.search(BAD[arguments], output.err)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["full", "full/file"]
     assert (tmp_path / "full" / "file").read_text() == "mine"
+
+
+def test_bad_settings_are_refused_before_jax_and_data_are_loaded():
+    bad = [
+        "train --epochs 0",
+        "train --batch-size -1 --data missing",
+        "train --learning-rate inf",
+        "train --patience 3",
+        "train --vary",
+        "train --shift -1",
+        "sweep --seeds 1000000",
+        "sweep --own-batches --shift 1",
+        "compare --seed -1",
+        "serve nowhere --port -1",
+    ]
+    code = "import sys; from mlp_jax.cli import main; print([main(each.split()) for each in sys.argv[1:]], "
+    code += "'jax' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code, *bad], capture_output=True, text=True)
+    assert result.stdout == f"{[2] * len(bad)} False\n"
+    assert result.stderr.count("mlp-jax: ") == result.stderr.count("\n") == len(bad)
+
+
+def test_a_full_disk_for_the_output_is_one_line():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "mlp_jax", "experiment"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 2
+    assert re.fullmatch(r"mlp-jax: .*No space left on device\n", result.stderr)
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"mlp-jax {metadata.version('mlp_jax')}\n"
+    assert mlp_jax.__version__ == metadata.version("mlp_jax")
+    with pytest.raises(AttributeError):
+        _ = mlp_jax.__versions__
 
 
 def test_an_error_that_nobody_foresaw_is_one_line_too(monkeypatch, capsys):
@@ -122,8 +170,8 @@ def test_flags_reach_their_commands():
     assert parse(["train", *flags.split()]) == Train(
         sizes=(784, 30, 10), hidden="relu", batch_size=10, out=Path("here"), learning_rate=1e-3, cache=False
     )
-    assert parse(["sweep", "--scale", "1", "-0.5", "--sizes", "--own-batches"]) == Sweep(
-        scale=(1.0, -0.5), sizes=(), own_batches=True
+    assert parse(["sweep", "--scale", "1", "-0.5", "--sizes", "0", "0", "--own-batches"]) == Sweep(
+        scale=(1.0, -0.5), sizes=(0, 0), own_batches=True
     )
     assert parse(["evaluate", "here"]) == Evaluate(directory=Path("here"))
     pictures = Predict(directory=Path("here"), files=(Path("a.png"), Path("b.png")), cache=False)

@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "programs": {"jax", "platformdirs"},
     "sklearn": JAX | {"numpy", "scipy", "sklearn", "activations", "costs", "data", "network", "programs", "scaling"}
     | {"training"},
-    "cli": {"config"},
+    "checks": {"config"},
+    "cli": {"checks", "config"},
     "__main__": {"cli"},
     "__init__": {"lazy_loader"},
 }  # fmt: skip

@@ -130,12 +130,6 @@ def train_committee(settings: Train) -> int:
 
 def _check(settings: Train) -> None:
     """Raises ValueError for settings that do not go with a committee."""
-    if settings.members < 1:
-        raise ValueError(f"--members is {settings.members}: expected 1 or more")
-    if settings.vary and settings.members == 1:
-        raise ValueError("--vary is for a committee: give the number of its --members too, 32 say")
-    if settings.vary and not settings.validation:
-        raise ValueError("--vary chooses members by examples that are held out: give --validation too, 0.15 say")
     usual = Train()
     for name in OF_ONE:
         if getattr(settings, name) != getattr(usual, name):

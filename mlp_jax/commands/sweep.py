@@ -105,14 +105,9 @@ def sweep(settings: Sweep) -> int:
 def _members(settings: Sweep) -> list[Member]:
     """The learning rate, scale and seed of each member."""
     combinations = product(settings.learning_rate, settings.scale, range(settings.seeds))
-    members = [
+    return [
         {"learning_rate": rate, "scale": scale, "seed": settings.seed + number} for rate, scale, number in combinations
     ]
-    if settings.own_batches and settings.shift:
-        raise ValueError("moved images are the same for all networks: leave out --own-batches or --shift")
-    if not members:
-        raise ValueError("there is no network to train: give at least one seed, one learning rate and one scale")
-    return members
 
 
 def _member_runs(whole: Run, config: dict[str, Any], members: list[Member], behind: int) -> list[Run]:

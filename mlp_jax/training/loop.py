@@ -286,8 +286,8 @@ def fit(
     params: initial parameters; or the state after some epochs of an earlier call, from which training goes on. The
         result is bit-identical to training without a stop if the other arguments are the same.
     epochs: how many there are in all, those behind a given state included.
-    optimizer: any Optax transformation; plain SGD with `usual_rate` and cosine decay by default. One of `make_optimizer`
-        shares its compiled program with all others of the same name; any other is compiled for itself.
+    optimizer: any Optax transformation; plain SGD with `usual_rate` and cosine decay by default. `make_optimizer` makes
+        those that share a compiled program with all others of the same name; any other is compiled for itself.
     gradient: the rule, `backprop` by default; `jax.grad(loss)` does as well.
     seed: the order of the examples in an epoch depends on the seed and the epoch's number alone.
     mesh: devices that share each mini-batch along the mesh's axis "batch", as in `jax.make_mesh((4,), ("batch",))`;

@@ -201,7 +201,7 @@ REFUSED = {
     ("--members", 4, "--vary", "--validation", 0, "--preset", "lesson"): "give --validation too, 0.15 say",
     ("--members", 4, "--tensorboard"): "--tensorboard is for one network: leave it out, or --members",
     ("--members", 4, "--devices", 2): "--devices is for one network: leave it out, or --members",
-    ("--members", 4, "--patience", 0): "the patience is 0 epochs",
+    ("--members", 4, "--patience", 0): "--patience is 0: expected 1 or more",
 }
 
 
