@@ -1,8 +1,10 @@
 """The command that shows how well a run does."""
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.table import Table
 
 from mlp_jax import training
@@ -16,6 +18,8 @@ from mlp_jax.runs import Run
 from mlp_jax.training import evaluate_committee, half_widths, outputs_of_members
 
 FIGURE = "predictions.png"
+CONFUSIONS = 10
+"""How many of the most frequent confusions are listed."""
 
 
 def evaluate(settings: Evaluate) -> int:
@@ -35,7 +39,7 @@ def evaluate(settings: Evaluate) -> int:
         known |= _numbers(run, dataset, outputs) | _coverage(dataset, members)
     else:
         names = dataset.class_names or tuple(map(str, range(dataset.n_out)))
-        make_console().print(_table(result.confusion, names))
+        _print_confusion(result.confusion, names)
         known |= {"wrong": result.wrong} | _probabilities(model, dataset, outputs)
     if dataset.preprocessing is not None:
         print(scores_in_words(scores | known, dataset))
@@ -78,20 +82,40 @@ def _probabilities(model: Model, dataset: Dataset, outputs: np.ndarray) -> dict[
     }
 
 
-def _table(confusion: np.ndarray, names: Sequence[str]) -> Table:
-    """The confusion matrix, with the recall of each class at the end of its row and the precision below its column."""
-    table = Table(title="Examples of each class (rows) by the network's answer (columns)", padding=(0, 0, 0, 1))
-    table.add_column("")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True, min_width=4)
-    table.add_column("recall", justify="right")
-    right = np.diag(confusion)
+def _print_confusion(confusion: np.ndarray, names: Sequence[str]) -> None:
+    """The confusion matrix if it fits, or else each class in a line and the most frequent confusions."""
+    console, right = make_console(), np.diag(confusion)
     recalls, precisions = (  # of a class that no example is of, or no answer, there is none
         [f"{fine / of:.1%}" if of else "-" for fine, of in zip(right, confusion.sum(axis=axis), strict=True)]
         for axis in (1, 0)
     )
+    matrix = _matrix(confusion, names, recalls, precisions)
+    anywhere = console.options.update(max_width=sys.maxsize)
+    if console.measure(matrix, options=anywhere).maximum <= console.width:
+        console.print(matrix)
+        return
+    table = Table(box=SIMPLE, padding=(0, 0, 0, 1))
+    table.add_column("class", overflow="fold")
+    for name in ("examples", "recall", "precision"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, count, recall, precision in zip(names, confusion.sum(axis=1), recalls, precisions, strict=True):
+        table.add_row(name, str(count), recall, precision)
+    console.print(table)
+    wrong = confusion - np.diag(right)
+    worst = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]
+    for is_of, answer in zip(*np.unravel_index(worst, wrong.shape), strict=True):
+        if count := wrong[is_of, answer]:
+            console.print(f"{names[is_of]} answered as {names[answer]}: {count} times", soft_wrap=True)
+
+
+def _matrix(confusion: np.ndarray, names: Sequence[str], recalls: list[str], precisions: list[str]) -> Table:
+    """The confusion matrix, with the recall of each class at the end of its row and the precision below its column."""
+    table = Table(title="Examples of each class (rows) by the network's answer (columns)", box=SIMPLE, show_footer=True)
+    table.padding = (0, 0, 0, 1)
+    table.add_column("", "precision", no_wrap=True)
+    for name, precision in zip(names, precisions, strict=True):
+        table.add_column(name, precision.removesuffix("%"), justify="right", no_wrap=True)
+    table.add_column("recall", "%", justify="right", no_wrap=True)
     for name, row, recall in zip(names, confusion, recalls, strict=True):
         table.add_row(name, *(str(count) if count else "·" for count in row), recall)
-    table.add_section()
-    table.add_row("precision", *precisions, "")
     return table

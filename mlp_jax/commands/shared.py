@@ -79,8 +79,8 @@ def notes_said() -> Iterator[None]:
 
 
 def make_console(quiet: bool = False) -> Console:
-    """A console that prints tables and lines as they are given."""
-    return Console(highlight=False, emoji=False, quiet=quiet)
+    """A console that prints tables and lines as they are given, brackets in names of files and classes included."""
+    return Console(markup=False, highlight=False, emoji=False, quiet=quiet)
 
 
 def print_json(**values: object) -> None:

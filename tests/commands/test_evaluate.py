@@ -9,6 +9,7 @@ import sklearn.metrics
 
 from mlp_jax import init_params, load_dataset
 from mlp_jax.cli import main
+from mlp_jax.commands.evaluate import _print_confusion
 from mlp_jax.runs import Run
 
 
@@ -24,11 +25,12 @@ def test_classes_get_a_confusion_matrix(digits, capsys):
         a = 1 / (1 + np.exp(-(a @ np.asarray(weights, np.float64).T + biases)))
     expected = np.zeros((10, 10), int)
     np.add.at(expected, (test.targets, a.argmax(axis=1)), 1)
-    *rows, last = [line.replace("│", " ").replace("·", "0").split() for line in table if line.startswith("│")]
+    *rows, last = [line.replace("·", "0").split() for line in table if line.count("%") or line.count("precision")]
     np.testing.assert_array_equal(np.array([row[1:11] for row in rows], int), expected)
     assert [row[11] for row in rows] == [f"{counts[label] / counts.sum():.1%}" for label, counts in enumerate(expected)]
     answers = [(counts[label], counts.sum()) for label, counts in enumerate(expected.T)]
-    assert last[1:] == [f"{right / of:.1%}" if of else "-" for right, of in answers]
+    assert last[1:-1] == [f"{100 * right / of:.1f}" if of else "-" for right, of in answers]
+    assert max(map(len, table)) <= 80
     probabilities = a / a.sum(axis=1, keepdims=True)
     assert json.loads(summary) == {
         "test_accuracy": np.trace(expected) / 10_000,
@@ -38,6 +40,26 @@ def test_classes_get_a_confusion_matrix(digits, capsys):
         "log_loss": pytest.approx(sklearn.metrics.log_loss(test.targets, probabilities), abs=2e-6),
         "calibration_error": pytest.approx(0, abs=0.5),
     }
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_hundred_classes_are_readable(width, monkeypatch, capsys):
+    """Whose names have brackets, as Rich's markup has, and are long."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    draw = np.random.default_rng(0)
+    confusion = draw.integers(0, 30, (100, 100)) + 1000 * np.eye(100, dtype=int)
+    confusion[7, 9] = 31
+    names = [f"[bold]class {number}" for number in range(100)]
+    _print_confusion(confusion, names)
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if line.count("%") == 2]
+    for name, row, of, answers in zip(names, rows, confusion.sum(axis=1), confusion.sum(axis=0), strict=True):
+        number = names.index(name)
+        expected = [str(of), f"{confusion[number, number] / of:.1%}", f"{confusion[number, number] / answers:.1%}"]
+        assert row.split()[-3:] == expected
+        assert row.strip().startswith(name[:8])
+    assert "[bold]class 7 answered as [bold]class 9: 31 times" in lines
+    assert max(map(len, lines)) <= max(width, len("[bold]class 77 answered as [bold]class 99: 31 times"))
 
 
 def test_numbers_get_r2_and_rmse(numbers, capsys):
