@@ -84,7 +84,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         if sys.flags.dev_mode:
             raise
         message = message_of(error)
-    print("mlp-jax:", *message.split(), file=sys.stderr)
+    print("mlp-jax:", re.sub(r"\s*\n\s*", " ", message.strip()), file=sys.stderr)
     return 2
 
 

@@ -349,12 +349,17 @@ def command_of(config: Mapping[str, Any]) -> str:
     name = config.get("preset")
     if "checkpoint_every" not in config or name not in tuple(PRESETS):
         return ""
-    usual = asdict(preset(Train, name)) | {"preset": "lesson"}
+    usual = asdict(preset(Train, name)) | {"preset": "table" if config.get("target") else "lesson"}
     words = ["mlp-jax", "train"]
     for setting, value in config.items():
         values = value if isinstance(value, list) else [value]
         if setting not in usual or value is None or usual[setting] in (value, tuple(values)):
             continue
         flag = setting.replace("_", "-")
-        words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", *map(str, values)]
+        if isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{flag}")
+        elif isinstance(value, str) and value.startswith("-"):
+            words.append(f"--{flag}={value}")
+        else:
+            words += [f"--{flag}", *map(str, values)]
     return shlex.join(words)

@@ -4,6 +4,7 @@ import json
 import shutil
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -114,3 +115,15 @@ def test_a_sweep_resumes_and_what_its_members_have_stays(swept, command, tmp_pat
     assert call("sweep", "--resume", run, "--epochs", 4) == 2
     assert "config.json is damaged" in capsys.readouterr().err
     assert metrics_of(run / "members" / "0") == before
+
+
+def test_the_best_by_validation_examples_is_scored_on_test_examples(digits_file, tmp_path, capsys):
+    flags = ["--seeds", 1, "--learning-rate", 0.003, 0.001, "--epochs", 1, "--validation", 100]
+    assert call("sweep", "--data", digits_file, *LINEAR, *flags, "--out", tmp_path / "runs") == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    summary = json.loads(last)
+    run = Run.open(Path(summary["best"]))
+    score = evaluate(run.load(), load_dataset(digits_file).test, Model(identity, identity)).score
+    assert summary["test_accuracy"] == pytest.approx(score)
+    assert any("validation accuracy after epoch 1" in line for line in lines)
+    assert f"        {score:.2%}  test accuracy of the best" in lines

@@ -10,6 +10,7 @@ from mlp_jax.commands.interrupts import interrupts_remembered
 from mlp_jax.commands.resume import MAY_DIFFER, last_state, warn
 from mlp_jax.config import Training
 from mlp_jax.runs import Checkpoints, Run
+from mlp_jax.runs.files import quoted
 from mlp_jax.runs.run import METRICS
 from mlp_jax.training import DivergenceError, EpochMetrics, TrainState
 
@@ -115,7 +116,7 @@ def recording(
         recorder.save()
     if run and recorder.status > 1 and (epoch := recorder.lines[-1]["epoch"]) < config["epochs"]:
         command = type(settings).__name__.lower()
-        warn(f"stopped after epoch {epoch}; mlp-jax {command} --resume {run.directory} continues")
+        warn(f"stopped after epoch {epoch}; mlp-jax {command} --resume {quoted(run.directory)} continues")
 
 
 def part_of(config: Mapping[str, Any] | Training) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 from mlp_jax.build import augment_of, batch_size_for, data_of, held_out, model_for, optimizer_of, sizes_for
 from mlp_jax.commands.recorder import TITLES, as_line, part_of, recording, score_name, score_text
 from mlp_jax.commands.resume import begin, check_lines, data_settings
-from mlp_jax.commands.scores import warn_unless_learned
+from mlp_jax.commands.scores import scores_of, unit_of, warn_unless_learned
 from mlp_jax.commands.shared import make_console, notes_said, print_json
 from mlp_jax.config import Sweep
 from mlp_jax.data import Preprocessing
@@ -31,6 +31,7 @@ from mlp_jax.training import (
     check_training,
     count_steps,
     epochs,
+    evaluate,
     init_population,
     start_population,
     use_cores_for_members,
@@ -46,7 +47,8 @@ def sweep(settings: Sweep) -> int:
     """Train a network for each combination of settings, all at once, and keep each as a run of its own."""
     members = _members(settings)
     with notes_said():
-        dataset = held_out(settings, data_of(settings))
+        known = data_of(settings)
+    dataset = held_out(settings, known)
     preprocessing, part = dataset.preprocessing, part_of(settings)
     settings = replace(settings, batch_size=batch_size_for(settings, dataset))
     sizes = sizes_for(settings.sizes, dataset)
@@ -98,7 +100,10 @@ def sweep(settings: Sweep) -> int:
         if recorder.status == 0:
             costs = [*last.loss, *last.test_loss]
             warn_unless_learned(dataset, model, last.epoch, costs, settings.learning_rate)
-    _print_results(members, runs, last, recorder.lines, whole, part)
+    test = {}
+    if last and part == "validation":  # which has chosen the best, and is no measure of it any more
+        test = scores_of(evaluate(runs[last.best].load(), known.test, model), unit_of(known))
+    _print_results(members, runs, last, recorder.lines, whole, part, test)
     return recorder.status
 
 
@@ -211,8 +216,12 @@ def _print_results(
     lines: list[dict[str, Any]],
     whole: Run,
     part: str,
+    test: dict[str, float],
 ) -> None:
-    """Draw the scores after the last epoch, and say which networks are the best and the worst."""
+    """Draw the scores after the last epoch, and say which networks are the best and the worst.
+
+    test: the scores of the best on the test examples, if others were held out to choose it.
+    """
     best = None
     if last:
         by_setting = {name: [member[name] for member in members] for name in members[0]}
@@ -227,8 +236,10 @@ def _print_results(
             return f"{settings}  {runs[number].directory}"
 
         print(f"best    {high}  {where(last.best)}")
+        for name in TITLES.keys() & test.keys():
+            print(f"        {score_text(name, test[name])}  {TITLES[name]} of the best")
         print(f"median  {median}")
         print(f"worst   {low}  {where(int(last.ranking[-1]))}")
         best = str(runs[last.best].directory)
     seconds = round(sum(line["seconds"] for line in lines), 3)
-    print_json(best=best, networks=len(members), seconds=seconds, run=str(whole.directory))
+    print_json(best=best, **test, networks=len(members), seconds=seconds, run=str(whole.directory))

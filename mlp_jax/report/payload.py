@@ -17,6 +17,7 @@ from mlp_jax.data import Column, Dataset
 from mlp_jax.experiments import EXPERIMENTS
 from mlp_jax.network import Model, Params, as_inputs, feedforward, sizes_of
 from mlp_jax.runs import Run, RunError
+from mlp_jax.runs.files import quoted
 from mlp_jax.runs.params import names_of
 from mlp_jax.runs.run import METRICS
 from mlp_jax.runs.snapshots import as_kept, read_snapshots
@@ -225,7 +226,7 @@ def _experiments(directory: Path) -> list[dict[str, Any]]:
             criteria = {part: str(said["criteria"][part]) for part in parts}
             table = {str(what): str(value) for what, value in said["table"].items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            again = f"mlp-jax experiment {name} --run {directory} writes it anew"
+            again = f"mlp-jax experiment {name} --run {quoted(directory)} writes it anew"
             raise RunError(f"{numbers} is damaged, or of another version ({error!r}): {again}") from error
         figure = numbers.with_suffix(".png")
         drawn = _figure(figure) if figure.is_file() else None

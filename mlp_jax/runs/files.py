@@ -1,11 +1,22 @@
 """Replacing a file in one step: at any moment it is the old one or the new one, even if the process is killed."""
 
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
 UNFINISHED = ".unfinished"
 """The end of a file's name while the file is being written."""
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell and this package's commands take it, whatever is in its name.
+
+    >>> from mlp_jax.runs.files import quoted
+    >>> print(quoted(Path("runs/first")), quoted(Path("my run")), quoted(Path("-1")))
+    runs/first 'my run' ./-1
+    """
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 def replace_file(path: Path, content: bytes | bytearray, *, lasting: bool = False) -> None:

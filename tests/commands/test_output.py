@@ -1,12 +1,22 @@
 """What a command prints, whatever reads it, and whatever the machine lacks."""
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from processes import environment
+
+from mlp_jax.cli import parse
+from mlp_jax.commands.recorder import recording
+from mlp_jax.config import Train, command_of
+from mlp_jax.runs import Run
+from mlp_jax.runs.files import quoted
 
 PIPED = ["--help", "--version", "experiment", "evaluate RUN", "train --data DATA --epochs 1"]
 
@@ -31,3 +41,23 @@ def test_a_platform_that_is_not_there_is_said_in_one_line(digits):
         result = subprocess.run(command, capture_output=True, text=True, env=os.environ | more)
         assert result.returncode == 2
         assert re.fullmatch(f"mlp-jax: JAX cannot use JAX_PLATFORMS={platform} .*: unset it, .*\n", result.stderr)
+
+
+def test_commands_in_hints_are_quoted_for_the_shell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my run", "it's [1]", "-dash", "$(x)*", "new\nline", "ü"):
+        assert Path(*shlex.split(quoted(Path(name)))) == Path(name)
+        assert not quoted(Path(name)).startswith("-")
+        config = json.loads(json.dumps(asdict(Train(data=name, target=name))))
+        assert parse(shlex.split(command_of(config))[1:]) == replace(Train(), data=name, target=name)
+
+
+def test_a_run_that_is_stopped_says_how_to_resume_it_whatever_its_name(digits_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my [1] run", "-dash"):
+        config = {"epochs": 9, "checkpoint_every": 0.0}
+        run = Run.create(Path(name), config)
+        with recording(Train(), config, run) as recorder:
+            recorder.lines, recorder.status = [{"epoch": 3}], 130
+        hint = capsys.readouterr().err.partition("; ")[2].removesuffix(" continues\n")
+        assert parse(shlex.split(hint)[1:]).resume.resolve() == tmp_path / name
