@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 from mlp_jax import config
 from mlp_jax.checks import check_settings
 from mlp_jax.config import Compare, Evaluate, Experiment, Export, Predict, Problem, Report, Serve, Sweep, Train
+from mlp_jax.failures import message_of
 
 KINDS = (Train, Sweep, Evaluate, Predict, Export, Report, Serve, Compare, Experiment)
 COMMANDS = {kind.__name__.lower(): kind for kind in KINDS}
@@ -110,18 +111,6 @@ def _parse(arguments: Sequence[str] | None) -> Any:
     if both:
         raise ValueError(f"{given['run']} has its own {', '.join(both)}: leave out --{' --'.join(both)}, or --run")
     return kind(**given)
-
-
-def message_of(error: BaseException) -> str:
-    """One line about an error that nobody foresaw."""
-    platforms, text = os.environ.get("JAX_PLATFORMS"), str(error).strip().partition("\n")[0]
-    if platforms and ((isinstance(error, AssertionError) and not text) or "Unable to initialize backend" in text):
-        reason = f" ({text.partition(': ')[2].rstrip('.')})" if text else ""
-        return (
-            f"JAX cannot use JAX_PLATFORMS={platforms} on this machine{reason}: unset it, set it to cpu, or install "
-            "what JAX needs for it, pip install 'jax[cuda13]' say"
-        )
-    return f"{type(error).__name__}: {text} (PYTHONDEVMODE=1 shows where)"
 
 
 class _Parser(argparse.ArgumentParser):

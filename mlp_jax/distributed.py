@@ -21,6 +21,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from mlp_jax.failures import message_of
 from mlp_jax.rendezvous import Connection, ProcessError, await_others, host_and_port, reach_process_0
 from mlp_jax.training.sharding import BATCH, Tree, move_arrays
 
@@ -98,10 +99,10 @@ class Processes:
         """
         if self.count == 1:
             return
-        # Gloo, which carries numbers between CPUs, logs to stdout: it gets stderr, and only Python keeps the real one.
+        # Gloo, which carries numbers between CPUs, logs to stdout that it is connected: only Python keeps the real one.
         sys.stdout.flush()
         sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
-        os.dup2(2, 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         jax.config.update("jax_enable_preemption_service", False)  # with it, SIGTERM would no longer end a process
         jax.distributed.initialize(
             self.address,
@@ -207,7 +208,8 @@ def together(processes: Processes) -> Iterator[None]:
         if jax.distributed.is_initialized():
             time.sleep(1)  # if this failed because another process is gone, the watch says which, and ends
         usable = isinstance(error, (ValueError, OSError))  # a message for people
-        message = " ".join(str(error).split()) if usable else "".join(traceback.format_exception(error))
+        trace = "".join(traceback.format_exception(error)) if sys.flags.dev_mode else message_of(error)
+        message = " ".join(str(error).split()) if usable else trace
         processes.end(message, 2 if usable else 1, others=f"process {processes.index} stopped: {error}")
 
 

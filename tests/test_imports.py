@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "runs": JAX | {"numpy", "safetensors", "tensorboard", "activations", "costs", "network", "backward", "data"},
     "training": JAX | {"numpy", "optax", "rich", "network", "backward", "data", "gradients"},
     "rendezvous": set(),
-    "distributed": {"jax", "numpy", "rendezvous", "training"},
+    "distributed": {"jax", "numpy", "failures", "rendezvous", "training"},
     "exchange": JAX | {"numpy", "torch", "network", "scaling"},
     "config": set(),
     "build": {"jax", "optax", "activations", "costs", "network", "backward", "config", "gradients", "data", "training"},
@@ -40,7 +40,8 @@ MAY_IMPORT = {
     "sklearn": JAX | {"numpy", "scipy", "sklearn", "activations", "costs", "data", "network", "programs", "scaling"}
     | {"training"},
     "checks": {"config"},
-    "cli": {"checks", "config"},
+    "failures": set(),
+    "cli": {"checks", "config", "failures"},
     "__main__": {"cli"},
     "__init__": {"lazy_loader"},
 }  # fmt: skip
