@@ -20,6 +20,7 @@ from mlp_jax.build import model_for
 from mlp_jax.cli import COMMANDS, main, parse
 from mlp_jax.commands import compare
 from mlp_jax.config import PRESETS, Compare, Evaluate, Experiment, Predict, Sweep, Train, command_of, preset
+from mlp_jax.runs import Run
 
 read_once = cache(load_dataset)
 BAD = {
@@ -129,6 +130,15 @@ def test_a_full_disk_for_the_output_is_one_line():
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 2
     assert re.fullmatch(r"mlp-jax: .*No space left on device\n", result.stderr)
+
+
+def test_no_directory_where_none_can_be_made_says_what_to_give(monkeypatch):
+    def refuse(self, **_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OSError, match=r"runs/.* cannot be made \(Permission denied\): give --out a directory"):
+        Run.create(None, {})
 
 
 def test_the_version(capsys):

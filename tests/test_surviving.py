@@ -184,6 +184,13 @@ def test_a_run_that_is_done_stays_as_it_is(trained, run, capsys):
     assert_same_run(run, trained / "6")
 
 
+def test_lost_parameters_come_back_from_the_checkpoint(trained, run, capsys):
+    """As allenai/tango's issue 237 has it: what fails between the last epoch and the end must not lose the training."""
+    (run / "params.safetensors").unlink()
+    assert call("train", "--resume", run) == 0
+    assert_same_run(run, trained / "6")
+
+
 def test_a_cosine_over_more_epochs_is_said_to_be_another(train, tmp_path, capsys):
     assert call(*train, "--epochs", 2, "--out", tmp_path / "run") == 0
     assert call("train", "--resume", tmp_path / "run", "--epochs", 3) == 0

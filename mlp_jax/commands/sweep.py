@@ -80,8 +80,9 @@ def sweep(settings: Sweep) -> int:
             console.print(f"resuming after epoch {len(recorder.lines)} of {settings.epochs}")
         runs = _member_runs(whole, config, members, behind=len(recorder.lines))
         last = _last_metrics(runs, recorder.lines, part)
-        for number, run in enumerate([] if last else runs):
-            run.save(member_of(state.params, number), model, preprocessing)
+        for number, run in enumerate(runs):
+            if last is None or not np.isnan(last.score[number]):  # a checkpoint outlives parameters that were lost
+                run.save(member_of(state.params, number), model, preprocessing)
         seed = of_each["seed"] if settings.own_batches else settings.seed
         augment = augment_of(settings, dataset)
         running = epochs(state, dataset, plan, settings.epochs, seed, augment=augment, progress=False)

@@ -185,8 +185,9 @@ def _keepers(settings: Train, recorder: Recorder, dataset: Dataset, plan: Plan, 
     keepers = [_angles(model, plan.gradient, some)] if settings.angles else []
     if run is None:
         return keepers
-    if int(start.epoch) == 0:
+    if int(start.epoch) == 0 or settings.patience is None:  # a checkpoint outlives parameters that were lost
         run.save(start.params, model, dataset.preprocessing)
+    if int(start.epoch) == 0:
         keep_snapshot(run.directory, 0, start.params)
     else:
         read_snapshots(run.directory)  # damaged ones are refused before training, not in the middle of it

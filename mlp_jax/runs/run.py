@@ -226,7 +226,10 @@ def _new_directory(parent: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in range(1, 1000):
         directory = parent / (stamp if number == 1 else f"{stamp}-{number}")
-        with suppress(FileExistsError):
-            directory.mkdir(parents=True)
-            return directory
+        try:
+            with suppress(FileExistsError):
+                directory.mkdir(parents=True)
+                return directory
+        except OSError as error:
+            raise OSError(f"{directory} cannot be made ({error.strerror}): give --out a directory elsewhere") from error
     raise RunError(f"{parent} has 999 runs of this second: give --out a new directory")
