@@ -63,6 +63,7 @@ BAD = {
     "train --resume full": "full is not a run that can be resumed: there is no config.json in it",
     "sweep --seeds 0": "--seeds is 0: expected 1 or more",
     "sweep --seeds 1000000": "5,000,000 networks are asked for, .*: expected at most 10,000",
+    "sweep --seeds 2000 --sizes 0 30000 0": "10,000 networks of .* take about .* GB .* ask for fewer --seeds",
     "sweep --learning-rate": "no network to train",
     "sweep --learning-rate 1 -1": "--learning-rate is -1.0: expected a finite number above 0",
     "sweep --scale 1 nan": "--scale is nan: expected a finite number",

@@ -33,9 +33,9 @@ MAY_IMPORT = {
     "experiments": JAX | {"numpy", "matplotlib", "activations", "costs", "network", "backward", "config"}
     | {"gradients", "data", "figures", "build", "training"},
     "report": JAX | {"numpy", "PIL", "network", "data", "experiments", "runs", "training"},
-    "commands": {"jax", "jaxtyping", "numpy", "matplotlib", "optax", "PIL", "rich", "config", "network", "backward"}
-    | {"gradients", "data", "distributed", "exchange", "experiments", "figures", "plots", "report", "runs", "build"}
-    | {"training", "programs"},
+    "commands": {"jax", "jaxtyping", "numpy", "matplotlib", "optax", "PIL", "psutil", "rich", "config", "network"}
+    | {"backward", "gradients", "data", "distributed", "exchange", "experiments", "figures", "plots", "report", "runs"}
+    | {"build", "training", "programs"},
     "programs": {"jax", "platformdirs"},
     "sklearn": JAX | {"numpy", "scipy", "sklearn", "activations", "costs", "data", "network", "programs", "scaling"}
     | {"training"},

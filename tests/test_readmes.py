@@ -70,7 +70,8 @@ def test_every_command_is_one(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if command[-1] == "--help" or (len(command) == 1 and command[0] in COMMANDS):  # in prose, the name alone
         return
-    arguments = [re.sub(r"^\$\w+$", "1", "lesson" if word == "NAME" else word) for word in command]
+    arguments = [re.sub(r"^\$\w*SIZE$", "2", "lesson" if word == "NAME" else word) for word in command]
+    arguments = [re.sub(r"^\$\w+$", "1", word) for word in arguments]
     if "--resume" in arguments:  # the settings come from a run
         place = arguments.index("--resume")
         del arguments[place : place + 2]

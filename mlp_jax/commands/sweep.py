@@ -4,11 +4,12 @@ import shutil
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict, replace
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import jax
 import numpy as np
+import psutil
 from rich.live import Live
 from rich.table import Table
 
@@ -39,6 +40,8 @@ from mlp_jax.training import (
 from mlp_jax.training import member as member_of
 
 Member = dict[str, Any]
+COPIES = 4
+"""How often training holds the parameters: themselves, their gradient, the steps, and a copy to keep, at least."""
 FIGURE = "scores.png"
 NOT_OF_A_MEMBER = ("seeds", "own_batches", "devices", "checkpoint_every")
 
@@ -54,6 +57,7 @@ def sweep(settings: Sweep) -> int:
     sizes = sizes_for(settings.sizes, dataset)
     use_cores_for_members(len(members), sizes, settings.batch_size)
     keep_programs(settings.cache)
+    _check_memory(len(members), sizes)
     devices = jax.devices()[: len(members)]
     mesh = jax.make_mesh((len(devices),), ("population",), devices=devices) if len(devices) > 1 else None
     steps = count_steps(settings.epochs, len(dataset.train), settings.batch_size)
@@ -106,6 +110,19 @@ def sweep(settings: Sweep) -> int:
         test = scores_of(evaluate(runs[last.best].load(), known.test, model), unit_of(known))
     _print_results(members, runs, last, recorder.lines, whole, part, test)
     return recorder.status
+
+
+def _check_memory(members: int, sizes: tuple[int, ...]) -> None:
+    """Raises ValueError, which says how much it takes, for networks that do not fit in memory together."""
+    parameters = sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes))
+    about = jax.local_devices()[0].memory_stats()  # None for a CPU
+    memory = jax.device_count() * about["bytes_limit"] if about else psutil.virtual_memory().total
+    needed = COPIES * 4 * members * parameters
+    if needed > memory:
+        raise ValueError(
+            f"{members:,} networks of {parameters:,} parameters take about {needed / 1e9:,.0f} GB to train at once, "
+            f"and there are {memory / 1e9:,.0f}: ask for fewer --seeds or rates, or smaller --sizes"
+        )
 
 
 def _members(settings: Sweep) -> list[Member]:
