@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from processes import environment
+from processes import call, environment
 
 from mlp_jax.cli import parse
 from mlp_jax.commands.recorder import recording
@@ -61,3 +61,17 @@ def test_a_run_that_is_stopped_says_how_to_resume_it_whatever_its_name(digits_fi
             recorder.lines, recorder.status = [{"epoch": 3}], 130
         hint = capsys.readouterr().err.partition("; ")[2].removesuffix(" continues\n")
         assert parse(shlex.split(hint)[1:]).resume.resolve() == tmp_path / name
+
+
+def test_a_run_may_have_any_name(digits_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = "-my  [1] 'run' $(x)*?~\n[bold]ü"
+    train = [f"--data={digits_file}", "--sizes", 0, 12, 0, "--batch-size", 60]
+    assert call("train", *train, "--epochs", 1, f"--out={name}") == 0
+    assert call("train", f"--resume={name}", "--epochs", 2) == 0
+    assert call("evaluate", f"./{name}") == 0
+    assert capsys.readouterr().out.count(json.dumps(name)) == 2
+    assert sorted(path.name for path in (tmp_path / name / "checkpoints").iterdir()) == [
+        "1.safetensors",
+        "2.safetensors",
+    ]
