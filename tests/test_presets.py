@@ -95,10 +95,10 @@ def test_a_run_says_how_it_was_begun_and_resumes_so(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["train", "--shift", "-1"], "moved by up to -1 pixels: expected 0 to 27"),
+        (["train", "--shift", "-1"], "--shift is -1: expected 0 or more"),
         (["train", "--shift", "28"], "moved by up to 28 pixels: expected 0 to 27"),
         (["train", "--validation", "60000"], "60000 training examples are to be held out: expected 1 to 59999"),
-        (["train", "--validation", "-5"], "-5 training examples are to be held out"),
+        (["train", "--validation", "-5"], "--validation is -5.0: expected 0 or more"),
         (["train", "--shift", "1", "--stream", "1000"], "leave out --shift"),
         (["sweep", "--shift", "1", "--own-batches"], "leave out --own-batches or --shift"),
     ],

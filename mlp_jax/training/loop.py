@@ -18,7 +18,7 @@ from jaxtyping import Integer
 from mlp_jax.backward import GradientRule, backprop
 from mlp_jax.data import Augment, Dataset, Examples
 from mlp_jax.data.dataset import check_dataset
-from mlp_jax.network import Model, Params, sizes_of
+from mlp_jax.network import Model, Params, check_params, sizes_of
 from mlp_jax.training.divergence import DivergenceError, first_failure, still_finite
 from mlp_jax.training.epoch import train_epoch, train_population
 from mlp_jax.training.evaluation import evaluator, scores_of_answers
@@ -330,7 +330,9 @@ def fit(
         dataset = dataset.held_out(validation)
     if optimizer is None:
         steps = count_steps(epochs, count_examples(len(dataset.train), mesh), batch_size)
-        rate = usual_rate(model, sizes_of(params.params if isinstance(params, TrainState) else params))
+        initial = params.params if isinstance(params, TrainState) else params
+        check_params(initial)
+        rate = usual_rate(model, sizes_of(initial))
         optimizer = make_optimizer("sgd", rate, "cosine", steps, weight_decay)
     elif weight_decay:
         raise ValueError(

@@ -80,4 +80,4 @@ def test_it_refuses_what_it_cannot_compare(tmp_path, capsys):
     nowhere, alone, step = capsys.readouterr().err.splitlines()
     assert "nowhere" in nowhere
     assert "expected the reference and at least one other" in alone
-    assert "the step is nan: expected a finite number" in step
+    assert "--step is nan: expected a finite number" in step

@@ -115,7 +115,7 @@ def test_a_run_is_looked_at_before_training_and_after(run, monkeypatch, tmp_path
         (["noise", "--run", "missing"], "missing is no run"),
         (["chain", "--out", "file/inside"], "file"),
         (["one-example", "--image", "10000"], "the image is 10000: expected 0 to 9999"),
-        (["one-example", "--image", "-1"], "the image is -1: expected 0 to 9999"),
+        (["one-example", "--image", "-1"], "--image is -1: expected 0 or more"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_2(arguments, message, tmp_path, capsys):
