@@ -28,7 +28,7 @@ from mlp_jax import (
     update,
 )
 from mlp_jax.training import current_rate, member, use_one_thread_if_small, usual_rate, with_rates_of
-from mlp_jax.training.optimizer import with_rates
+from mlp_jax.training.optimizer import _with_rates_in_state, with_rates
 
 LAYERS = (Layer(jnp.ones((1, 1)), jnp.ones(1)),)
 
@@ -223,3 +223,12 @@ def test_fit_and_populations_use_the_usual_rate():
     together, _ = fit_population(params, data, model, **settings)
     for state in (alone, member(together, 0)):
         assert state.optimizer_state.hyperparams["learning_rate"] == np.float32(0.3)
+
+
+def test_an_optimiser_that_fails_for_another_reason_says_the_reason(monkeypatch):
+    def fail(learning_rate, **_):
+        raise ValueError("no promotion path")
+
+    monkeypatch.setattr(optax, "rmsprop", fail)
+    with pytest.raises(ValueError, match="the optimiser rmsprop of Optax cannot be used: no promotion path"):
+        _with_rates_in_state.__wrapped__("rmsprop", ("learning_rate", "phase"), "float32")
