@@ -226,9 +226,9 @@ def test_fit_and_populations_use_the_usual_rate():
 
 
 def test_an_optimiser_that_fails_for_another_reason_says_the_reason(monkeypatch):
-    def fail(learning_rate, **_):
+    def fail(name):
         raise ValueError("no promotion path")
 
-    monkeypatch.setattr(optax, "rmsprop", fail)
+    monkeypatch.setattr("mlp_jax.training.optimizer._goes_downhill", fail)
     with pytest.raises(ValueError, match="the optimiser rmsprop of Optax cannot be used: no promotion path"):
-        _with_rates_in_state.__wrapped__("rmsprop", ("learning_rate", "phase"), "float32")
+        _with_rates_in_state("rmsprop", ("learning_rate", "phase"), "float16")  # which nothing has made and kept
