@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Integer, Num, UInt8
 
 from mlp_jax.backward import check_like_params
 from mlp_jax.network import Params, as_inputs, as_targets, loss, total_weight
-from mlp_jax.training.plan import Plan, TrainState, check_takes_weights, member
+from mlp_jax.training.plan import Plan, TrainState, check_takes_weights, member, wide
 from mlp_jax.training.sharding import BATCH, POPULATION, on_devices, split
 
 CACHE_LINE = 64
@@ -66,8 +66,9 @@ def update(
             average = jax.lax.psum(numbers * mine, across) / total_weight(jax.lax.psum(mine, across))
             numbers = average.astype(numbers.dtype)
         direction, cost = as_before(numbers)
-    change, optimizer_state = plan.optimizer.update(direction, state.optimizer_state, params)
-    params = cast("Params", optax.apply_updates(params, change))
+    change, optimizer_state = plan.optimizer.update(wide(direction), state.optimizer_state, wide(params))
+    moved = optax.apply_updates(wide(params), change)
+    params = cast("Params", jax.tree.map(lambda new, old: new.astype(old.dtype), moved, params))
     return state._replace(params=params, optimizer_state=optimizer_state), cost
 
 

@@ -45,9 +45,18 @@ class TrainState(NamedTuple):
 
     @classmethod
     def start(cls, params: Params, optimizer: optax.GradientTransformation) -> "TrainState":
-        """The state before the first epoch."""
+        """The state before the first epoch. Optimisers remember float32 of parameters of 16 bits: see `wide`."""
         check_layers(params)
-        return cls(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+        return cls(params, optimizer.init(wide(params)), jnp.zeros((), jnp.int32))
+
+
+def wide(tree: Any) -> Any:
+    """Numbers of 16 bits as float32, in which optimisers compute.
+
+    Adam divides by a root plus 1e-8, which is 0 in float16: where gradients are 0, as those of black pixels, that
+    would be 0 / 0.
+    """
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if leaf.dtype.itemsize == 2 else leaf, tree)
 
 
 @dataclass(frozen=True, eq=False)

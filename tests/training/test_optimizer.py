@@ -27,6 +27,7 @@ from mlp_jax import (
     softmax,
     update,
 )
+from mlp_jax.network import sizes_of
 from mlp_jax.training import current_rate, member, use_one_thread_if_small, usual_rate, with_rates_of
 from mlp_jax.training.optimizer import _with_rates_in_state, with_rates
 
@@ -134,6 +135,23 @@ def test_weight_decay_keeps_parameters_of_few_bits():
         before = optimizer.init(params)
         _, after = optimizer.update(params, before, params)
         assert jax.tree.map(lambda leaf: leaf.dtype, after) == jax.tree.map(lambda leaf: leaf.dtype, before)
+
+
+@pytest.mark.parametrize("make", [optax.adam, optax.rmsprop, lambda rate: make_optimizer("adam", rate)])
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_gradients_of_0_in_few_bits(make, dtype):
+    """Of an input that is always 0, as MNIST's corners: in float16 Adam's epsilon would be 0 too, and 0 / 0 NaN."""
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), PARAMS)
+    inputs = jnp.zeros((2, sizes_of(params)[0]), dtype).at[:, 0].set(1)
+    plan = Plan(Model(), make(0.01), batch_size=2)
+    state, cost = TrainState.start(params, plan.optimizer), 0
+    for _ in range(3):
+        state, cost = update(state, inputs, jnp.zeros((2, sizes_of(params)[-1]), dtype), plan)
+    assert jnp.isfinite(cost)
+    for layer, before in zip(state.params, params, strict=True):
+        assert layer.weights.dtype == dtype
+        assert jnp.isfinite(layer.weights).all()
+        assert not jnp.array_equal(layer.biases, before.biases)
 
 
 def test_weight_decay_is_the_optimisers():
