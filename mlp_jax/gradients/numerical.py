@@ -52,8 +52,9 @@ def numerical_gradient(
     half and its quarter are extrapolated to a step of 0 (Richardson 1911; Ridders 1982; Press et al., Numerical
     Recipes, 5.7). This step balances the differences' rounding, eps/step, against the remaining curvature, step^6. The
     error is the change that the last extrapolation made, plus rounding, plus the uncertainty that a kink exactly here
-    would leave. Steps 16, 256 and 4,096 times shorter are tried too, and the one with the smallest error is taken. The
-    estimate fails if the function oscillates within the shortest step, as sin(1e8 p) does.
+    would leave. Steps 16, 256 and 4,096 times shorter are tried too, and the one with the smallest error is taken; if
+    slopes differ by more than their errors, as where the second derivative jumps, that is added. The estimate fails if
+    the function oscillates within the shortest step, as sin(1e8 p) does.
 
     Raises ValueError for no parameters, a leaf that is not floating point, or a function that returns anything but one
     real number.
@@ -130,12 +131,32 @@ def _slope(value: Callable[[Array], Array], length: Array, place: Array, eps: fl
     length: of the direction, whose unit is one change. place: where along the direction the nudges start.
     """
     longest = eps ** (1 / 7) * jnp.maximum(1, jnp.abs(place) / length) / length
-    slopes, errors = jax.lax.map(lambda step: _extrapolated(value, step, place / length**2, eps), longest / STEPS)
+    along = jax.lax.map(lambda step: _extrapolated(value, step, place / length**2, eps), longest / STEPS)
+    slopes, errors, spreads = along
+    errors += _disagreement(slopes, errors, spreads[-1])
     best = jnp.argmin(jnp.where(jnp.isnan(errors), jnp.inf, errors))
     return slopes[best], errors[best]
 
 
-def _extrapolated(value: Callable[[Array], Array], step: Array, place: Array, eps: float) -> tuple[Array, Array]:
+def _disagreement(
+    slopes: Float[Array, " steps"], errors: Float[Array, " steps"], spread: Float[Array, ""]
+) -> Float[Array, " steps"]:
+    """How much more the slopes at different steps, the longest first, differ than their errors allow.
+
+    Where the second derivative jumps, differences are off by a multiple of the step, which extrapolation in even powers
+    does not see. The slope at a step is then off by all the changes that shorter steps bring. What steps shorter than
+    the last would bring is a geometric series, with the ratio of the last two changes; but no more than `spread`, by
+    how much the differences at the last step vary: they do not if a kink nearby is beyond it.
+    """
+    change = jnp.abs(slopes[1:] - slopes[:-1]) - errors[1:] - errors[:-1]
+    change = jnp.where(change > 0, change, 0.0)  # also of NaN
+    ratio = jnp.clip(change[-1] / jnp.maximum(change[-2], change[-1] + 1e-300), 1 / 16, 1 / 2)
+    rest = jnp.minimum(change[-1] * ratio / (1 - ratio), spread)
+    return 1.25 * (rest + jnp.append(jnp.cumsum(change[::-1])[::-1], 0.0))
+
+
+def _extrapolated(value: Callable[[Array], Array], step: Array, place: Array, eps: float) -> tuple[Array, Array, Array]:
+    """The slope, its error, and by how much the difference at the step itself lies beside it."""
     changes = step / jnp.array([1, 2, 4])
     ahead, behind, here = jax.lax.map(value, changes), jax.lax.map(value, -changes), value(0 * step)
     once = (ahead - behind) / (2 * changes)  # off by a multiple of change^2, and of its even powers
@@ -147,7 +168,7 @@ def _extrapolated(value: Callable[[Array], Array], step: Array, place: Array, ep
     # What the slopes ahead and behind differ by shrinks with the step, unless they meet in a kink.
     bend = jnp.abs(ahead + behind - 2 * here) / changes
     kink = jnp.maximum(0, bend[-1] - bend[0] / 3)
-    return slope, jnp.abs(slope - twice[1]) + rounding + kink
+    return slope, jnp.abs(slope - twice[1]) + rounding + kink, jnp.abs(once[0] - slope)
 
 
 def rounding_inside(function: Callable[[Any], Array], params: Any) -> float:

@@ -124,3 +124,17 @@ def test_what_has_no_derivative_is_refused(function, params, message):
 def test_no_directions_are_refused():
     with pytest.raises(ValueError, match="the number of directions is 0: expected 1 or more"):
         numerical_gradient(function, PARAMS, directions=0)
+
+
+def test_where_the_second_derivative_jumps_the_error_is_as_large_as_it_is():
+    """Differences are then off by a multiple of the step, and not of its square: ELU at 0, a hinge's square, Huber."""
+
+    def total(x):
+        halves = jnp.where(x[0] > 0, x[0] ** 2, 0.0), jax.nn.elu(x[1]), jnp.maximum(0, 1 - x[2]) ** 2
+        return sum(halves) + jnp.where(x[3] < 1, x[3] ** 2 / 2, x[3] - 0.5) + x[4] * jnp.abs(x[4]) + jnp.exp(x[5])
+
+    found = numerical_gradient(total, jnp.array([0.0, 0.0, 1.0, 1.0, 0.0, 1.0]))
+    off = np.abs(found.slopes - [0, 1, 0, 1, 0, np.e])
+    assert np.all(off < found.errors)
+    assert np.all(found.errors[:5] < 2 * off[:5])
+    assert found.errors[5] < 1e-10  # of a smooth one it stays sharp
