@@ -62,7 +62,7 @@ def test_train_shows_each_epoch_and_ends_with_a_line_for_programs(trained):
 
 def test_train_keeps_config_metrics_and_parameters(trained):
     directory, out, _ = trained
-    kept = {"checkpoints", "config.json", "lock", "metrics.jsonl", "params.safetensors", "snapshots.npz"}
+    kept = {".lock", "checkpoints", "config.json", "lock", "metrics.jsonl", "params.safetensors", "snapshots.npz"}
     assert {path.name for path in directory.iterdir()} == kept
     config = Run.open(directory).config
     assert (config["data"], config["sizes"], config["seed"], config["epochs"]) == ("mnist", [784, 16, 16, 10], 0, 2)

@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "data": JAX | {"numpy", "PIL", "platformdirs", "pyarrow", "rich", "scipy", "tensorflow_datasets", "network"}
     | {"scaling"},
     "scaling": JAX | {"numpy", "network"},
-    "runs": JAX | {"numpy", "safetensors", "tensorboard", "activations", "costs", "network", "backward", "data"},
+    "runs": JAX | {"filelock", "numpy", "safetensors", "tensorboard", "activations", "costs", "network", "backward"}
+    | {"data"},
     "training": JAX | {"numpy", "optax", "rich", "network", "backward", "data", "gradients"},
     "rendezvous": set(),
     "distributed": {"jax", "numpy", "failures", "rendezvous", "training"},

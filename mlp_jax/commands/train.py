@@ -1,7 +1,6 @@
 """The command that trains a network."""
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib import metadata
@@ -10,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import psutil
 
 from mlp_jax.backward import GradientRule, backprop
 from mlp_jax.build import (
@@ -168,7 +168,7 @@ def _examples_at_a_time(settings: Train, dataset: Dataset, devices: int) -> int 
     stream, inputs = settings.stream, dataset.train.inputs
     if stream is None:
         about = jax.local_devices()[0].memory_stats()  # None for a CPU
-        memory = about["bytes_limit"] if about else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = about["bytes_limit"] if about else psutil.virtual_memory().total
         if inputs.nbytes > devices * memory / 2:
             stream = max(devices * memory // 4 // inputs[0].nbytes, 2 * settings.batch_size)
     if stream is not None:

@@ -41,7 +41,12 @@ def replace_file(path: Path, content: bytes | bytearray, *, lasting: bool = Fals
 
 
 def sync(path: Path) -> None:
-    """Return when a file's content, or the names in a directory, would survive a power failure."""
+    """Return when a file's content, or the names in a directory, would survive a power failure.
+
+    Windows can do neither with what is open for reading only, and is not asked.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,6 +1,5 @@
 """The directory of a run: its settings, one line of metrics per epoch, and its parameters."""
 
-import fcntl
 import json
 import os
 import platform
@@ -13,12 +12,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from mlp_jax.data.preprocessing import Preprocessing
 from mlp_jax.network import Model, Params
 from mlp_jax.runs.files import UNFINISHED, replace_file
 from mlp_jax.runs.params import load_params, load_preprocessing, save_params
 
-CONFIG, METRICS, PARAMS, LOCK = "config.json", "metrics.jsonl", "params.safetensors", "lock"
+CONFIG, METRICS, PARAMS = "config.json", "metrics.jsonl", "params.safetensors"
+LOCK, HOLDER = ".lock", "lock"
+"""A file that the process that trains holds locked, and one with the number of that process."""
 
 
 class RunError(ValueError):
@@ -37,7 +40,8 @@ class RunError(ValueError):
 class Run:
     """A directory that holds one training run.
 
-    directory: holds config.json, metrics.jsonl, params.safetensors, and `lock` with the id of the process that trains.
+    directory: holds config.json, metrics.jsonl, params.safetensors, and `lock` with the number of the process that
+        trains.
     config: the settings that repeat the run, and the versions it began with.
     lock: held by the process that trains; None for reading.
 
@@ -187,21 +191,21 @@ class Lock:
     """
 
     def __init__(self, directory: Path):
-        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        self.release = weakref.finalize(self, os.close, handle)
+        held = FileLock(directory / LOCK, mode=0o666, thread_local=False)  # the end of the process releases it
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel releases it when the process ends
-        except BlockingIOError:
-            holder = os.pread(handle, 20, 0).decode().strip() or "that has just begun"
-            self.release()
-            raise RunError(f"process {holder} is training in {directory}: wait for it, or stop it") from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            held.acquire(blocking=False)
+        except Timeout:
+            holder = directory / HOLDER
+            number = holder.read_text(errors="replace").strip()[:20] if holder.is_file() else ""
+            what = f"process {number or 'that has just begun'} is training in {directory}"
+            raise RunError(f"{what}: wait for it, or stop it") from None
+        self.release = weakref.finalize(self, held.release, force=True)
+        (directory / HOLDER).write_text(f"{os.getpid()}\n")
 
 
 def _refuse_files(directory: Path) -> None:
     """Raise RunError if there are files, except those that a process leaves if it is killed as it makes a run."""
-    if any(path.name not in (LOCK, CONFIG + UNFINISHED) for path in directory.iterdir()):
+    if any(path.name not in (LOCK, HOLDER, CONFIG + UNFINISHED) for path in directory.iterdir()):
         raise RunError(f"{directory} is there already and not empty: give --out a new directory")
 
 

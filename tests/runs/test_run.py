@@ -203,6 +203,28 @@ def test_runs_within_a_run_hold_no_file_open(tmp_path):
     assert whole.directory / "members" == members[0].directory.parent
 
 
+def test_without_what_windows_lacks(tmp_path, digits_file):
+    """Everything is imported and a network is trained where there is no fcntl, os.sysconf and so on."""
+    program = """
+import importlib, os, pkgutil, sys, warnings
+import jax, psutil  # which have other code for Windows
+warnings.filterwarnings("ignore", "only soft file lock")  # of filelock, which has another lock for Windows
+sys.modules["fcntl"] = sys.modules["resource"] = None
+for name in ("sysconf", "sched_getaffinity", "pread", "pwrite", "fork", "O_DIRECTORY", "geteuid", "uname"):
+    delattr(os, name)
+import mlp_jax
+for module in pkgutil.walk_packages(mlp_jax.__path__, "mlp_jax."):
+    if module.name != "mlp_jax.__main__":
+        importlib.import_module(module.name)
+sys.exit(importlib.import_module("mlp_jax.cli").main(sys.argv[1:]))
+"""
+    small = ["--sizes", "0", "2", "0", "--epochs", "1", "--batch-size", "20", "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-c", program, "train", "--data", str(digits_file), *small]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Run.open(tmp_path / "run").load()
+
+
 def test_the_process_that_trains_is_named_and_its_end_is_noticed(tmp_path):
     text = "import sys, time; from pathlib import Path; from mlp_jax.runs import Run"
     text += "; run = Run.create(Path(sys.argv[1]), {}); print('begun', flush=True); time.sleep(600)"
