@@ -127,9 +127,13 @@ def _angle(g: Any, r: Any) -> Any:
         vector = vector / numpy.max(numpy.abs(vector))  # whose squares neither overflow nor vanish
         return vector / numpy.linalg.norm(vector)
 
+    def length(vector: Any) -> Any:
+        square = numpy.sum(vector**2)  # the root's derivative at 0, between equal vectors, would be infinite
+        return numpy.where(square == 0, 0.0, numpy.sqrt(numpy.where(square == 0, 1.0, square)))
+
     u, v = unit(g), unit(r)
     # The arc cosine of their inner product would lose half the digits of a small angle.
-    return numpy.degrees(2 * numpy.arctan2(numpy.linalg.norm(u - v), numpy.linalg.norm(u + v)))
+    return numpy.degrees(2 * numpy.arctan2(length(u - v), length(u + v)))
 
 
 class _Leaf(NamedTuple):

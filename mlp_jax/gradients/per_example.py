@@ -165,8 +165,9 @@ def clipped_mean(
     if jnp.ndim(max_norm) or (not isinstance(max_norm, Tracer) and not max_norm > 0):
         raise ValueError(f"max_norm is {max_norm}: expected a norm above 0")
     deltas, activations = _both_passes(params, inputs, targets, model)
-    norms = jnp.sqrt(_squared_norms(deltas, activations))
-    factors = jnp.where(norms > max_norm, max_norm / norms, 1)
+    squares = _squared_norms(deltas, activations)
+    norms = jnp.sqrt(jnp.where(squares > 0, squares, 1))  # the root's derivative at 0 would make NaN of the factor's
+    factors = jnp.where((squares > 0) & (norms > max_norm), max_norm / norms, 1)
     return average_gradient(params, tuple(factors[:, None] * delta for delta in deltas), activations)
 
 
@@ -192,7 +193,7 @@ def noise_scale(params: Params, inputs: BatchInputs, targets: BatchTargets, mode
     m = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(mean))
     q = jnp.mean(_squared_norms(deltas, activations))
     signal, spread = batch * m - q, jnp.maximum(q - m, 0)  # of equal examples, rounding may make q - m negative
-    return jnp.where(signal > 0, batch * spread / signal, jnp.inf)
+    return jnp.where(signal > 0, batch * spread / jnp.where(signal > 0, signal, 1), jnp.inf)  # with derivatives, too
 
 
 def _both_passes(
