@@ -182,7 +182,8 @@ def read_targets(targets: Stored, inputs: Stored, rows: range) -> tuple[np.ndarr
     if targets.dtype.kind == "U" and len(shape) == 1:
         return targets.read(rows, targets.dtype, lambda names: np.ones(len(names), bool), "a name"), 0
     if targets.dtype.kind not in "iu" or (shape[1:] not in ((), (1,)) and targets.column is None):
-        one_hot = "; of one-hot rows, save targets.argmax(axis=1)" if targets.dtype.kind in "iu" else ""
+        one_hot = "; of one-hot rows, save targets.argmax(axis=1); of rows with several 1, targets.astype(np.float32)"
+        one_hot = one_hot if targets.dtype.kind in "iu" else ""
         raise DatasetError(
             f"{name} is {targets.dtype} of shape {shape}: expected integers (n,), the class of each, texts (n,), its "
             f"name, or float16 to float64 (n, n_out), the wanted outputs{one_hot}"

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,10 @@ PUBLISHED = {
     "test labels": "t10k-labels-idx1-ubyte",
 }
 FILE = re.compile(r"(?:(.+)-)?(train|t10k|test)-(images|labels)[-.]idx(?:[13]-ubyte|2-int)(?:\.gz)?")
+MAGIC = {"images": bytes([0, 0, 8, 3]), "labels": bytes([0, 0, 8, 1])}
+GZIP = b"\x1f\x8b"
+QMNIST = bytes([0, 0, 12, 2])
+"""Of its labels: int32 in two dimensions. The first of 8 columns is the class (Yadav and Bottou 2019)."""
 CAPITALS, MERGED = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abdefghnqrt"
 EMNIST = {
     "byclass": f"0123456789{CAPITALS}{CAPITALS.lower()}",
@@ -71,9 +74,7 @@ def opened_idx(directory: Path, name: str | None = None) -> Iterator[Arrays]:
             f"{directory} has no {', no '.join(missing)}: expected {', '.join(expected)}, each as it is or as .gz"
         )
     with ExitStack() as stack:
-        images, labels, test_images, test_labels = (
-            _open(stack, files[array], 3 if array.endswith("images") else 1) for array in PUBLISHED
-        )
+        images, labels, test_images, test_labels = (_open(stack, files[array], array.split()[1]) for array in PUBLISHED)
         arrays = Arrays(images, labels, test_images, test_labels)
         if name.startswith("emnist"):
             arrays = named_as_emnist(arrays, name.removeprefix("emnist-"))
@@ -101,30 +102,34 @@ def _mapping(directory: Path, name: str) -> dict[str, Any]:
     return {"class_names": tuple(names[label] for label in sorted(names)), "first_class": first}
 
 
-def _open(stack: ExitStack, path: Path, dimensions: int) -> Stored:
+def _open(stack: ExitStack, path: Path, kind: str) -> Stored:
     """The IDX file at `path`. Its header: two zeros, a type, the number of dimensions, their lengths.
 
-    Labels of QMNIST are 8 integers, of which the first is the class (Yadav and Bottou 2019).
+    Whether it is compressed its content says: browsers unpack files and leave .gz in their names, or take it away.
     """
-    numbers = "idx2-int" in path.name
-    dimensions, code, dtype = (2, 12, np.dtype(">i4")) if numbers else (dimensions, 8, np.dtype(np.uint8))
+    expected = MAGIC[kind]
     with reading(str(path)):
         opened = stack.enter_context(path.open("rb"))
         held = os.fstat(opened.fileno()).st_size
-        compressed = path.suffix == ".gz"
+        compressed = opened.read(2) == GZIP
+        opened.seek(0)
         file = stack.enter_context(gzip.GzipFile(fileobj=opened)) if compressed else opened
-        header = BytesIO(file.read(4 + 4 * dimensions))
-    expected = bytes([0, 0, code, dimensions])
-    if (magic := header.read(4)) != expected:
-        hint = "; it is compressed: let its name end in .gz" if magic[:2] == b"\x1f\x8b" else ""
+        magic = file.read(4)
+        integers = kind == "labels" and magic == QMNIST
+        dimensions = 2 if integers else expected[3]
+        lengths = file.read(4 * dimensions)
+    if magic != expected and not integers:
+        page = (
+            "; it looks like a web page in its place: download it again" if magic.lstrip()[:1] in (b"<", b"{") else ""
+        )
         raise DatasetError(
             f"{path} begins with {magic.hex(' ') or 'nothing'}, expected {expected.hex(' ')}, the magic number of "
-            f"an IDX file of {'integers' if numbers else 'unsigned bytes'} in {dimensions} "
-            f"dimension{'s' * (dimensions > 1)}{hint}"
+            f"an IDX file of unsigned bytes in {dimensions} dimension{'s' * (dimensions > 1)}{page}"
         )
-    lengths, start = header.read(), 4 + 4 * dimensions
+    start = 4 + 4 * dimensions
     if 4 + len(lengths) < start:
         raise DatasetError(f"{path} ends within its header, after {4 + len(lengths)} bytes; get the file again")
     shape = struct.unpack(f">{dimensions}I", lengths)
-    stored = Stored(str(path), shape, dtype, fortran=False, file=file, packed=held, column=0 if numbers else None)
+    dtype, column = (np.dtype(">i4"), 0) if integers else (np.dtype(np.uint8), None)
+    stored = Stored(str(path), shape, dtype, fortran=False, file=file, packed=held, column=column)
     return stored if compressed else replace(stored, size=held - start, raw=(path, start))
