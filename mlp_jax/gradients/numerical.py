@@ -71,7 +71,7 @@ def numerical_gradient(
         raise ValueError(f"the number of directions is {directions}: expected 1 or more")
     if directions is None and sum(np.size(leaf) for leaf in jax.tree.leaves(params)) > EVERY_COORDINATE:
         directions = 16
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         params, args = jax.tree.map(_in_float64, (params, args))
         value = jax.eval_shape(function, params, *args)
         if not (hasattr(value, "shape") and value.shape == () and jnp.issubdtype(value.dtype, jnp.floating)):
@@ -94,6 +94,8 @@ def _partial_derivatives(function: Callable[..., Any], params: Any, args: Any) -
     """The slope in each coordinate, and its error, each a pytree like params."""
     flat, unravel = ravel_pytree(params)
     along = _slope_along(function, params, args)
+    if not flat.size:
+        return params, params
     slopes, errors = jax.lax.map(lambda index: along(jnp.zeros_like(flat).at[index].set(1)), jnp.arange(flat.size))
     return unravel(slopes), unravel(errors)
 
@@ -120,7 +122,9 @@ def _slope_along(function: Callable[..., Any], params: Any, args: Any) -> Callab
         def value(change: Array) -> Array:
             return function(unravel(flat + change * direction), *args).astype(jnp.float64)
 
-        return _slope(value, jnp.linalg.norm(direction), jnp.vdot(flat, direction), eps)
+        length = jnp.linalg.norm(direction)  # 0 for a leaf without numbers
+        slope, error = _slope(value, jnp.where(length > 0, length, 1), jnp.vdot(flat, direction), eps)
+        return slope, jnp.where(length > 0, error, 0)
 
     return along
 

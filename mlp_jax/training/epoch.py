@@ -66,8 +66,9 @@ def update(
             average = jax.lax.psum(numbers * mine, across) / total_weight(jax.lax.psum(mine, across))
             numbers = average.astype(numbers.dtype)
         direction, cost = as_before(numbers)
-    change, optimizer_state = plan.optimizer.update(wide(direction), state.optimizer_state, wide(params))
-    moved = optax.apply_updates(wide(params), change)
+    with jax.numpy_dtype_promotion("standard"):  # Optax's optimisers rely on it
+        change, optimizer_state = plan.optimizer.update(wide(direction), state.optimizer_state, wide(params))
+        moved = optax.apply_updates(wide(params), change)
     params = cast("Params", jax.tree.map(lambda new, old: new.astype(old.dtype), moved, params))
     return state._replace(params=params, optimizer_state=optimizer_state), cost
 

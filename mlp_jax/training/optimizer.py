@@ -165,9 +165,10 @@ def _with_rates_in_state(name: str, rates: tuple[str, ...], dtype: str) -> optax
 
     reason = ""
     try:
-        template = optax.inject_hyperparams(make, hyperparam_dtype=jnp.dtype(dtype))(**dict.fromkeys(rates, 0.0))
-        if _goes_downhill(name):
-            return optax.GradientTransformationExtraArgs(jax.jit(template.init), template.update)
+        with jax.numpy_dtype_promotion("standard"):  # on which Optax's optimisers rely
+            template = optax.inject_hyperparams(make, hyperparam_dtype=jnp.dtype(dtype))(**dict.fromkeys(rates, 0.0))
+            if _goes_downhill(name):
+                return optax.GradientTransformationExtraArgs(jax.jit(template.init), template.update)
     except (AttributeError, TypeError, ValueError) as error:
         if name in USUAL:  # the name is right: something else is wrong
             raise ValueError(f"the optimiser {name} of Optax cannot be used: {error}") from error

@@ -47,7 +47,8 @@ class TrainState(NamedTuple):
     def start(cls, params: Params, optimizer: optax.GradientTransformation) -> "TrainState":
         """The state before the first epoch. Optimisers remember float32 of parameters of 16 bits: see `wide`."""
         check_layers(params)
-        return cls(params, optimizer.init(wide(params)), jnp.zeros((), jnp.int32))
+        with jax.numpy_dtype_promotion("standard"):  # Optax's optimisers rely on it
+            return cls(params, optimizer.init(wide(params)), jnp.zeros((), jnp.int32))
 
 
 def wide(tree: Any) -> Any:

@@ -95,6 +95,19 @@ def test_steps_fit_the_place(function, place):
     assert abs(found.slopes - exact) <= found.errors < 1e-5 * max(1, abs(exact))
 
 
+@pytest.mark.parametrize("directions", [None, 2])
+@pytest.mark.parametrize("params", [np.zeros((0, 3)), {"empty": np.zeros(0), "scalar": np.float64(3)}])
+def test_leaves_without_numbers(params, directions):
+    def squares(params):
+        return sum((jnp.sum(leaf**2) for leaf in jax.tree.leaves(params)), jnp.zeros(()))
+
+    found = numerical_gradient(squares, params, directions=directions)
+    for slopes, leaf in zip(jax.tree.leaves(found.slopes), jax.tree.leaves(params), strict=True):
+        assert slopes.shape == (np.shape(leaf) if directions is None else (2,))
+        np.testing.assert_allclose(np.abs(slopes), 2 * leaf if np.size(leaf) else np.zeros(slopes.shape), rtol=1e-9)
+    assert all(np.isfinite(error).all() for error in jax.tree.leaves(found.errors))
+
+
 def test_at_a_kink_the_error_says_so():
     found = numerical_gradient(jax.nn.relu, np.float64(0))
     assert found.errors >= 0.5
