@@ -26,7 +26,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from mlp_jax import figures
-from mlp_jax.build import augment_of, model_for, optimizer_of, sizes_for
+from mlp_jax.build import augment_of, model_for, optimizer_of, sizes_for, with_learning_rate
 from mlp_jax.config import Train, preset
 from mlp_jax.data import Dataset
 from mlp_jax.experiments.subject import Finding, SubjectError, check_classes, mesh_for
@@ -69,11 +69,13 @@ def measure(dataset: Dataset) -> Measurement:
 def train(settings: Train, dataset: Dataset, seeds: int) -> tuple[tuple[int, ...], Float[np.ndarray, " seeds"]]:
     """Train networks from this many seeds as `mlp-jax sweep` would. Returns their sizes and test accuracies."""
     sizes = sizes_for(settings.sizes, dataset)
+    model = model_for(settings, dataset)
+    settings = with_learning_rate(settings, model, sizes)
     steps = count_steps(settings.epochs, len(dataset.train), settings.batch_size)
     _, metrics = fit_population(
         init_population(range(seeds), sizes, standard_normal=settings.standard_normal),
         dataset,
-        model_for(settings, dataset),
+        model,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         optimizer=optimizer_of(settings, steps),

@@ -459,9 +459,10 @@ def test_the_epochs_report(epochs, module):
 
 
 @pytest.mark.slow
-def test_torch_without_a_compiler_has_a_blank_row(monkeypatch):
+def test_torch_without_a_compiler_has_a_blank_row(monkeypatch, tmp_path):
     pytest.importorskip("torch")
-    monkeypatch.setenv("CXX", "/nonexistent")
+    monkeypatch.setenv("CXX", str(tmp_path / "missing"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # in which no earlier run has left a program
     out = run("epoch", "--rounds", "1", "--examples", "200", "--peers", "mlp_jax", "torch_compile")
     assert re.search(r"PyTorch, torch\.compile [ │]*could not run: .*compiler", out)
     assert re.search(r"mlp_jax +│ +\d", out)
