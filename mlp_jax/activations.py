@@ -78,7 +78,8 @@ def gradient_through(
     """
     derivative = activation.derivative(z)
     if derivative.ndim == z.ndim:
-        return gradient * derivative
+        with jax.numpy_rank_promotion("allow"):
+            return gradient * derivative
     return jnp.einsum("...j,...jk->...k", gradient, derivative)
 
 
@@ -107,7 +108,8 @@ def _silu_derivative(z: Array) -> Array:
 
 def _softmax_derivative(z: Array) -> Array:
     a = jax.nn.softmax(z)
-    return a[..., :, None] * (jnp.eye(z.shape[-1], dtype=z.dtype) - a[..., None, :])
+    with jax.numpy_rank_promotion("allow"):  # the same unit matrix for every row of a batch
+        return a[..., :, None] * (jnp.eye(z.shape[-1], dtype=z.dtype) - a[..., None, :])
 
 
 def _identity(z: Array) -> Array:

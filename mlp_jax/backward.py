@@ -27,6 +27,7 @@ from mlp_jax.network import (
     Targets,
     checked_targets,
     checked_weights,
+    float32_or_finer,
     forward_pass,
     total_weight,
 )
@@ -118,7 +119,7 @@ def average_gradient(
     if weights is not None:
         weights = checked_weights(weights, deltas[-1][..., 0])
         share = weights * (weights.size / total_weight(weights))  # so that the mean below divides by their sum
-        deltas = tuple(share[..., None] * delta for delta in deltas)
+        deltas = tuple(share[..., None] * delta.astype(share.dtype) for delta in deltas)
     gradient = tuple(map(_average_outer_product, deltas, activations))
     return jax.tree.map(lambda g, p: g.astype(p.dtype), gradient, tuple(params))
 
@@ -126,14 +127,14 @@ def average_gradient(
 def _average_outer_product(delta: Float[Array, "*batch n_out"], a: Float[Array, "*batch n_in"]) -> Layer:
     delta = delta.reshape(-1, delta.shape[-1])
     a = a.reshape(-1, a.shape[-1])
-    examples, dtype = len(delta), jnp.promote_types(delta.dtype, jnp.float32)  # sums would overflow in float16
+    examples, dtype = len(delta), float32_or_finer(delta.dtype)  # sums would overflow in float16
     weights = jnp.matmul(delta.T, a, preferred_element_type=dtype) / examples
     return Layer(weights=weights, biases=jnp.sum(delta, axis=0, dtype=dtype) / examples)
 
 
 def in_float32_or_finer(tree: Tree) -> Tree:
     """The arrays of a pytree, float16 and bfloat16 in float32: a square overflows in float16 from 256 on."""
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), tree)
+    return jax.tree.map(lambda leaf: leaf.astype(float32_or_finer(leaf.dtype)), tree)
 
 
 def check_like_params(tree: Any, params: Params, name: str) -> None:

@@ -171,11 +171,12 @@ def forward_pass(
     """
     activation = _checked_inputs(params, inputs)
     weighted_sums, activations = [], [activation]
-    for (weights, biases), sigma in zip(params, model.activations(len(params)), strict=True):
-        z = activation @ weights.T + biases
-        activation = sigma.value(z)
-        weighted_sums.append(z)
-        activations.append(activation)
+    with jax.numpy_rank_promotion("allow"):  # the biases are added to every row of a batch
+        for (weights, biases), sigma in zip(params, model.activations(len(params)), strict=True):
+            z = activation @ weights.T + biases
+            activation = sigma.value(z)
+            weighted_sums.append(z)
+            activations.append(activation)
     return tuple(weighted_sums), tuple(activations)
 
 
@@ -218,7 +219,7 @@ def loss(
     if weights is None:
         return jnp.mean(costs)
     weights = checked_weights(weights, costs)
-    return (jnp.sum(weights * costs) / total_weight(weights)).astype(costs.dtype)
+    return (jnp.sum(weights * costs.astype(weights.dtype)) / total_weight(weights)).astype(costs.dtype)
 
 
 def as_inputs(inputs: ArrayLike, params: Params) -> Float[Array, "*batch n_in"]:
@@ -268,12 +269,17 @@ def checked_targets(targets: ArrayLike, outputs: Array) -> Array:
 
 def checked_weights(weights: ArrayLike, costs: Array) -> Array:
     """The weights of the examples, in float32 or finer; ValueError unless there is one for each cost, (*batch,)."""
-    weights = jnp.asarray(weights, jnp.promote_types(costs.dtype, jnp.float32))  # sums would overflow in float16
+    weights = jnp.asarray(weights, float32_or_finer(costs.dtype))  # sums would overflow in float16
     if weights.shape != costs.shape:
         raise ValueError(
             f"the weights have shape {weights.shape}, but the examples have {costs.shape}: give one weight an example"
         )
     return weights
+
+
+def float32_or_finer(dtype: Any) -> Any:
+    """A floating-point dtype, or float32 in place of float16 and bfloat16."""
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
 def total_weight(weights: Float[Array, "*batch"]) -> Float[Array, ""]:

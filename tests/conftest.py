@@ -61,6 +61,16 @@ def as_installed():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture
+def hundreds_of_programs():
+    """Compiled as in quick tests, and forgotten: of its some 65,000 mappings of memory each program takes several."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def digits_file(tmp_path_factory):
     """A file of 600 small pictures: an epoch takes milliseconds."""

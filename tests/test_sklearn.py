@@ -46,16 +46,6 @@ EARLY = {"early_stopping": True}
 MANY = {"n_members": 4}
 
 
-@pytest.fixture
-def hundreds_of_programs():
-    """Compiled as in quick tests, and forgotten: of its some 65,000 mappings of memory each program takes several."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-    jax.clear_caches()
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("hundreds_of_programs")
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])

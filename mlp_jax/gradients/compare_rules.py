@@ -100,16 +100,17 @@ def _noise(
     rounded: Params, params: Params, inputs: Array, targets: Array, bits: Any, model: Model, change: ArrayLike
 ) -> Params:
     """bits: for each number of params, inputs and targets four bits, the signs of its change each time."""
+    numbers = params, inputs, targets
 
     def moved(time: Array) -> Params:
-        sign = jax.tree.map(lambda b: 1.0 - 2.0 * ((b >> time) & 1), bits)
+        sign = jax.tree.map(lambda b, leaf: 1 - 2 * ((b >> time) & 1).astype(leaf.dtype), bits, numbers)
         changed = jax.tree.map(lambda leaf, s: leaf * (1 + change * s), (params, inputs), sign[:2])
         return automatic(*changed, targets + change * sign[2] * jnp.max(jnp.abs(targets)), model)
 
     exact = automatic(params, inputs, targets, model)
     moved_four_times = jax.lax.map(moved, jnp.arange(4, dtype=jnp.uint8))
     return jax.tree.map(
-        lambda m, r, g: jnp.max(jnp.abs(m - g)) + 2 * jnp.max(jnp.abs(r - g)), moved_four_times, rounded, exact
+        lambda m, r, g: jnp.max(jnp.abs(m - g[None])) + 2 * jnp.max(jnp.abs(r - g)), moved_four_times, rounded, exact
     )
 
 

@@ -62,7 +62,8 @@ def output_gradients(params: Params, inputs: Inputs, targets: Targets, model: Mo
     """
     weighted_sums, activations = forward_pass(params, inputs, model)
     delta = backward_pass(params, weighted_sums, targets, model)[-1]
-    one_at_a_time = delta[..., None] * jnp.eye(delta.shape[-1], dtype=delta.dtype)
+    with jax.numpy_rank_promotion("allow"):
+        one_at_a_time = delta[..., None] * jnp.eye(delta.shape[-1], dtype=delta.dtype)
     deltas = propagate_back(params, tuple(z[..., None, :] for z in weighted_sums), one_at_a_time, model)
     return tuple(
         Layer(weights=delta[..., :, None] * a[..., None, None, :], biases=delta)

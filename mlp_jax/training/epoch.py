@@ -11,9 +11,9 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Integer, Num, UInt8
 
-from mlp_jax.backward import check_like_params
-from mlp_jax.network import Params, as_inputs, as_targets, loss, total_weight
-from mlp_jax.training.plan import Plan, TrainState, check_takes_weights, member, wide
+from mlp_jax.backward import check_like_params, in_float32_or_finer
+from mlp_jax.network import Params, as_inputs, as_targets, float32_or_finer, loss, total_weight
+from mlp_jax.training.plan import Plan, TrainState, check_takes_weights, member
 from mlp_jax.training.sharding import BATCH, POPULATION, on_devices, split
 
 CACHE_LINE = 64
@@ -66,9 +66,11 @@ def update(
             average = jax.lax.psum(numbers * mine, across) / total_weight(jax.lax.psum(mine, across))
             numbers = average.astype(numbers.dtype)
         direction, cost = as_before(numbers)
+    # Adam divides by a root plus 1e-8, which is 0 in float16: gradients of 0 would make 0 / 0.
+    slopes, fine = in_float32_or_finer((direction, params))
     with jax.numpy_dtype_promotion("standard"):  # Optax's optimisers rely on it
-        change, optimizer_state = plan.optimizer.update(wide(direction), state.optimizer_state, wide(params))
-        moved = optax.apply_updates(wide(params), change)
+        change, optimizer_state = plan.optimizer.update(slopes, state.optimizer_state, fine)
+        moved = optax.apply_updates(fine, change)
     params = cast("Params", jax.tree.map(lambda new, old: new.astype(old.dtype), moved, params))
     return state._replace(params=params, optimizer_state=optimizer_state), cost
 
@@ -171,7 +173,7 @@ def one_epoch(
     across: str | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
     """What `train_epoch` compiles, for one device, or inside `shard_map` for its part of each batch."""
-    fine = jnp.promote_types(state.params[0].weights.dtype, jnp.float32)  # float16 ends at 65,504
+    fine = float32_or_finer(state.params[0].weights.dtype)  # float16 ends at 65,504
     weights = None if weights is None else weights.astype(fine)
 
     def count(weights: Array) -> Array:

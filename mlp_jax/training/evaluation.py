@@ -18,6 +18,7 @@ from mlp_jax.network import (
     check_params,
     described,
     feedforward,
+    float32_or_finer,
     loss,
     sizes_of,
 )
@@ -172,7 +173,7 @@ def loss_and_answers(
     outputs, cost = feedforward(params, x, model), loss(params, x, y, model, weights)
     if targets.ndim == 1:
         return cost, jnp.argmax(outputs, axis=-1)
-    fine = jnp.promote_types(outputs.dtype, jnp.float32)  # bfloat16 would round the targets
+    fine = float32_or_finer(outputs.dtype)  # bfloat16 would round the targets
     squares = (outputs.astype(fine) - targets.astype(fine)) ** 2
     return cost, jnp.average(squares, axis=0, weights=weights)
 

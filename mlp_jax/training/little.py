@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped
 
 from mlp_jax.data import Dataset, Examples
-from mlp_jax.network import as_inputs, as_targets, total_weight
+from mlp_jax.network import as_inputs, as_targets, float32_or_finer, total_weight
 from mlp_jax.training.divergence import all_finite, memory_of
 from mlp_jax.training.epoch import members_at_once, rows, telling_batch_size, update
 from mlp_jax.training.evaluation import loss_and_answers
@@ -134,7 +134,7 @@ def train_epochs(
     many as whole mini-batches have. steps: how many mini-batches each epoch takes of them, 0 or more.
     """
     plan = telling_batch_size(plan)
-    fine = jnp.promote_types(state.params[0].weights.dtype, jnp.float32)  # float16 ends at 65,504
+    fine = float32_or_finer(state.params[0].weights.dtype)  # float16 ends at 65,504
     weights = train.weights.astype(fine)
 
     def one_epoch(before: TrainState, given: tuple[Int[Array, " slots"], Int[Array, ""]]) -> tuple[TrainState, Epochs]:

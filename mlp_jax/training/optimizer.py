@@ -18,7 +18,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from mlp_jax.network import Layer, Model, Params
+from mlp_jax.network import Layer, Model, Params, float32_or_finer
 from mlp_jax.training.plan import TrainState
 
 Schedule = Literal["constant", "cosine"]
@@ -195,7 +195,7 @@ def _sgd(learning_rate: Array, phase: Array) -> optax.GradientTransformationExtr
         rate = _rate(learning_rate / examples, phase)(state)
 
         def step(g: Array) -> Array:  # in float32 or finer, because a sum in float16 ends at 65,504
-            fine = jnp.promote_types(g.dtype, jnp.float32)
+            fine = float32_or_finer(g.dtype)
             return ((g.astype(fine) * examples) * -rate.astype(fine)).astype(g.dtype)
 
         return jax.tree.map(step, updates), optax.safe_increment(state)

@@ -12,7 +12,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from mlp_jax.backward import GradientRule, backprop
+from mlp_jax.backward import GradientRule, backprop, in_float32_or_finer
 from mlp_jax.data import Dataset, Examples
 from mlp_jax.network import Model, Params, check_layers, described
 from mlp_jax.training.sharding import BATCH, POPULATION, check_mesh, count_examples
@@ -45,19 +45,10 @@ class TrainState(NamedTuple):
 
     @classmethod
     def start(cls, params: Params, optimizer: optax.GradientTransformation) -> "TrainState":
-        """The state before the first epoch. Optimisers remember float32 of parameters of 16 bits: see `wide`."""
+        """The state before the first epoch. What an optimiser remembers of parameters of 16 bits is in float32."""
         check_layers(params)
         with jax.numpy_dtype_promotion("standard"):  # Optax's optimisers rely on it
-            return cls(params, optimizer.init(wide(params)), jnp.zeros((), jnp.int32))
-
-
-def wide(tree: Any) -> Any:
-    """Numbers of 16 bits as float32, in which optimisers compute.
-
-    Adam divides by a root plus 1e-8, which is 0 in float16: where gradients are 0, as those of black pixels, that
-    would be 0 / 0.
-    """
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if leaf.dtype.itemsize == 2 else leaf, tree)
+            return cls(params, optimizer.init(in_float32_or_finer(params)), jnp.zeros((), jnp.int32))
 
 
 @dataclass(frozen=True, eq=False)
