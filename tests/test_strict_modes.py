@@ -57,14 +57,14 @@ def train():
     fit(parameters(), Dataset(PIXELS, PIXELS), Model(), optimizer=adam, **SETTINGS)
     fit(parameters(jnp.bfloat16), TABLE, Model(), optimizer=adam, **SETTINGS)
     fit_population(init_population(range(3), SIZES), TABLE, Model(), **SETTINGS)
-    evaluate(state.params, TABLE.test, Model())
+    return evaluate(state.params, TABLE.test, Model())
 
 
 def compare(model, dtype=jnp.float32):
     problem = parameters(dtype), jnp.asarray(INPUTS, dtype), jnp.eye(2, dtype=dtype)[CLASSES], model
     loss(*problem, weights=jnp.ones(12, dtype))
     backprop(*problem, weights=jnp.ones(12, dtype))
-    compare_rules({"by hand": backprop, "jax.grad": jax.grad(loss)}, *problem, reference="jax.grad")
+    assert compare_rules({"by hand": backprop, "jax.grad": jax.grad(loss)}, *problem, reference="jax.grad").agree
     for quantity in (
         *(per_example.gradients, per_example.output_gradients, per_example.squared_norms, per_example.inner_products),
         *(per_example.second_moment, per_example.variance, per_example.noise_scale),
@@ -78,9 +78,9 @@ def compare(model, dtype=jnp.float32):
 def test_a_step_by_hand_and_by_differentiation(mode):
     with MODES[mode]():
         problem = parameters(), jnp.asarray(INPUTS), jnp.eye(2)[CLASSES], Model()
-        backprop(*problem)
-        jax.grad(loss)(*problem)
-        fit(parameters(), TABLE, Model(), **SETTINGS)
+        for one, other in zip(backprop(*problem), jax.grad(loss)(*problem), strict=True):
+            np.testing.assert_allclose(one.weights, other.weights, atol=1e-6)
+        assert fit(parameters(), TABLE, Model(), **SETTINGS).epoch == 2
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_a_step_by_hand_and_by_differentiation(mode):
 def test_everything(mode):
     with ExitStack() as stack:
         stack.enter_context(MODES[mode]())
-        train()
+        assert np.isfinite(train().loss)
         for model in MODELS:
             compare(model)
             numerical_gradient(loss, parameters(), jnp.asarray(INPUTS), jnp.eye(2)[CLASSES], model)
